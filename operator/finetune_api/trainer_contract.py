@@ -270,9 +270,7 @@ class AttemptRecord(ContractModel):
                 return record._text()
             record = record.model_copy(update=fields)
         while record._size() > limit and (len(record.message) > 80 or len(record.advice) > 80):
-            record = record.model_copy(
-                update={"message": _halved(record.message), "advice": _halved(record.advice)}
-            )
+            record = record.model_copy(update={"message": _halved(record.message), "advice": _halved(record.advice)})
         if record._size() > limit:
             record = AttemptRecord(
                 uid=self.uid,

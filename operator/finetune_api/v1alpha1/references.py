@@ -20,9 +20,7 @@ DataKey = Annotated[str, Field(min_length=1, max_length=253, pattern=r"^[-._a-zA
 RelativePath = Annotated[str, Field(min_length=1, max_length=1024, pattern=r"^[^/]")]
 HubId = Annotated[
     str,
-    Field(
-        min_length=1, max_length=200, pattern=r"^[A-Za-z0-9][-A-Za-z0-9._]*(/[A-Za-z0-9][-A-Za-z0-9._]*)?$"
-    ),
+    Field(min_length=1, max_length=200, pattern=r"^[A-Za-z0-9][-A-Za-z0-9._]*(/[A-Za-z0-9][-A-Za-z0-9._]*)?$"),
 ]
 Revision = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[-A-Za-z0-9._/]+$")]
 

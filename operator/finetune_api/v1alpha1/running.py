@@ -18,12 +18,8 @@ from .references import (
     SecretName,
 )
 
-Quantity = Annotated[
-    str, Field(max_length=32, pattern=r"^([0-9]+(\.[0-9]+)?)(m|k|M|G|T|P|E|Ki|Mi|Gi|Ti|Pi|Ei)?$")
-]
-ResourceName = Annotated[
-    str, Field(max_length=253, pattern=r"^([a-z0-9][-a-z0-9.]*/)?[A-Za-z0-9][-A-Za-z0-9._]*$")
-]
+Quantity = Annotated[str, Field(max_length=32, pattern=r"^([0-9]+(\.[0-9]+)?)(m|k|M|G|T|P|E|Ki|Mi|Gi|Ti|Pi|Ei)?$")]
+ResourceName = Annotated[str, Field(max_length=253, pattern=r"^([a-z0-9][-a-z0-9.]*/)?[A-Za-z0-9][-A-Za-z0-9._]*$")]
 LabelValue = Annotated[str, Field(max_length=63, pattern=r"^([A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)?$")]
 MetricName = Annotated[str, Field(min_length=1, max_length=100, pattern=r"^[A-Za-z0-9_./-]+$")]
 EvaluationMetric = Literal[
@@ -38,9 +34,7 @@ class Generation(SpecModel):
     max_new_tokens: Annotated[PositiveInt, Field(le=8192)] | None = None
     temperature: Annotated[float, Field(ge=0, le=10)] | None = None
     prompts: (
-        Annotated[
-            list[Annotated[str, Field(min_length=1, max_length=4096)]], Field(min_length=1, max_length=100)
-        ]
+        Annotated[list[Annotated[str, Field(min_length=1, max_length=4096)]], Field(min_length=1, max_length=100)]
         | None
     ) = None
 
@@ -120,9 +114,7 @@ class Compute(SpecModel):
     strategy: Literal["Auto", "Single", "DDP", "FSDP", "DeepSpeed", "Unsloth"] | None = None
     fsdp: FSDP | None = None
     deepspeed: DeepSpeed | None = None
-    image: (
-        Annotated[str, Field(min_length=1, max_length=512, pattern=r"^[A-Za-z0-9][-A-Za-z0-9._:/@]*$")] | None
-    ) = None
+    image: Annotated[str, Field(min_length=1, max_length=512, pattern=r"^[A-Za-z0-9][-A-Za-z0-9._:/@]*$")] | None = None
 
 
 class HubPush(SpecModel):
@@ -215,9 +207,7 @@ class PodTemplate(SpecModel):
     node_selector: Annotated[dict[str, LabelValue], Field(min_length=1, max_length=32)] | None = None
     tolerations: Annotated[list[Toleration], Field(min_length=1, max_length=32)] | None = None
     affinity: dict[str, Any] | None = None
-    topology_spread_constraints: Annotated[list[dict[str, Any]], Field(min_length=1, max_length=8)] | None = (
-        None
-    )
+    topology_spread_constraints: Annotated[list[dict[str, Any]], Field(min_length=1, max_length=8)] | None = None
     image_pull_secrets: Annotated[list[LocalObjectReference], Field(min_length=1, max_length=8)] | None = None
     security_context: PodSecurity | None = None
     env: Annotated[list[EnvironmentVariable], Field(min_length=1, max_length=64)] | None = None

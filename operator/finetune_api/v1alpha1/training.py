@@ -48,9 +48,7 @@ class Tuning(SpecModel):
     modules_to_save: Annotated[list[ModuleName], Field(min_length=1, max_length=16)] | None = None
     bias: Literal["none", "all", "lora_only"] | None = None
     new_tokens: (
-        Annotated[
-            list[Annotated[str, Field(min_length=1, max_length=100)]], Field(min_length=1, max_length=1000)
-        ]
+        Annotated[list[Annotated[str, Field(min_length=1, max_length=100)]], Field(min_length=1, max_length=1000)]
         | None
     ) = None
     """Vocabulary extension."""
@@ -123,9 +121,7 @@ class RewardFunction(SpecModel):
     pattern: Annotated[str, Field(min_length=1, max_length=1000)] | None = None
     schema_: Annotated[ConfigMapKeyHolder | None, Field(alias="schema")] = None
     config_map: ConfigMapKey | None = None
-    function: (
-        Annotated[str, Field(min_length=1, max_length=100, pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")] | None
-    ) = None
+    function: Annotated[str, Field(min_length=1, max_length=100, pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")] | None = None
 
 
 class Reinforcement(SpecModel):
