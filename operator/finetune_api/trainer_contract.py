@@ -1,4 +1,4 @@
-"""What operator and trainer say to each other: configuration in, progress and records out, exit codes, files on the volume.
+"""What operator and trainer say to each other: configuration, progress, records, exit codes, files on the volume.
 
 Everything here is versioned and lenient: unknown keys are ignored, so that operator and trainer may differ by a
 version. Strictness is for what people write (v1alpha1). Neither side may import the other.
@@ -261,11 +261,12 @@ class AttemptRecord(ContractModel):
         """JSON of at most `limit` bytes. Cut in this order: warnings, because, metrics, then message and advice by
         halves, and at last everything but identity, kind and steps."""
         record = self
-        for fields in (
+        cuts: tuple[dict[str, Any], ...] = (
             {"warnings": []},
             {"effective": self.effective.model_copy(update={"because": []})},
             {"metrics": {}},
-        ):
+        )
+        for fields in cuts:
             if record._size() <= limit:
                 return record._text()
             record = record.model_copy(update=fields)

@@ -1,4 +1,4 @@
-"""The base of every model of the resource: camelCase, strict, no unknown keys, no nulls. Not for status (see status.py)."""
+"""The base of every model of the spec: camelCase, strict, no unknown keys. Not for status (see status.py)."""
 
 from __future__ import annotations
 

@@ -7,19 +7,17 @@ from typing import Annotated
 from pydantic import Field
 
 from .base import NonNegativeInt, PositiveInt, SpecModel
+from .checkpoint import Checkpoint
+from .compute import Compute
 from .dataset import Dataset
+from .evaluation import Evaluation
 from .model import Model
-from .running import (
-    Checkpoint,
-    Compute,
-    Evaluation,
-    Notification,
-    Output,
-    PodTemplate,
-    RetryPolicy,
-    Storage,
-    Tracking,
-)
+from .notification import Notification
+from .output import Output
+from .pod_template import PodTemplate
+from .retry_policy import RetryPolicy
+from .storage import Storage
+from .tracking import Tracking
 from .training import Hyperparameters, Method, Preference, Reinforcement, Script, Tuning
 
 

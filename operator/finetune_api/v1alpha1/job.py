@@ -1,0 +1,58 @@
+"""The FineTuneJob object as a whole: type, metadata, spec and status. Documents are judged in validation.py."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict
+from pydantic.alias_generators import to_camel
+
+from .spec import FineTuneJobSpec
+from .status import FineTuneJobStatus
+
+
+class ObjectMetadata(BaseModel):
+    """The metadata that we read; what else Kubernetes writes there is kept as it is."""
+
+    model_config = ConfigDict(
+        alias_generator=to_camel, populate_by_name=True, extra="allow", use_attribute_docstrings=True
+    )
+
+    name: str = ""
+    """Empty only where generateName is given and the API server has not made a name of it yet."""
+    namespace: str | None = None
+    uid: str | None = None
+    labels: dict[str, str] | None = None
+    annotations: dict[str, str] | None = None
+    generation: int | None = None
+    resource_version: str | None = None
+    creation_timestamp: str | None = None
+    """RFC 3339, UTC."""
+    deletion_timestamp: str | None = None
+    """RFC 3339, UTC; set once the object is being deleted."""
+
+
+class FineTuneJob(BaseModel):
+    """A fine-tuning job: what is asked for (spec) and what is known of it (status)."""
+
+    model_config = ConfigDict(
+        alias_generator=to_camel, populate_by_name=True, extra="forbid", use_attribute_docstrings=True
+    )
+
+    api_version: Literal["finetune.dev/v1alpha1"] = "finetune.dev/v1alpha1"
+    kind: Literal["FineTuneJob"] = "FineTuneJob"
+    metadata: ObjectMetadata
+    spec: FineTuneJobSpec
+    status: FineTuneJobStatus | None = None
+
+    def dump(self) -> dict[str, Any]:
+        """The document: only what was set, by its names in YAML."""
+        document: dict[str, Any] = {
+            "apiVersion": self.api_version,
+            "kind": self.kind,
+            "metadata": self.metadata.model_dump(mode="json", by_alias=True, exclude_unset=True),
+            "spec": self.spec.dump(),
+        }
+        if self.status is not None:
+            document["status"] = self.status.dump()
+        return document

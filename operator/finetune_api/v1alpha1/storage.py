@@ -1,0 +1,20 @@
+"""Where results and checkpoints live."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from .base import SpecModel
+from .quantities import Quantity
+from .references import ClaimName, ObjectName
+
+
+class Storage(SpecModel):
+    """Where results and checkpoints live: a claim that the operator makes (size), or an existing one (claim)."""
+
+    size: Quantity | None = None
+    storage_class_name: ObjectName | None = None
+    access_mode: Literal["ReadWriteOnce", "ReadWriteMany", "ReadWriteOncePod"] | None = None
+    retain: bool | None = None
+    """The claim outlives the job."""
+    claim: ClaimName | None = None
