@@ -17,7 +17,7 @@ class Problem:
         return f"{self.field}: {self.message}" if self.field else self.message
 
 
-class InvalidJob(ValueError):
+class InvalidJob(ValueError):  # noqa: N818 - it says what the document is
     """A document that is no valid FineTuneJob; carries every problem that was found."""
 
     def __init__(self, problems: Sequence[Problem]) -> None:

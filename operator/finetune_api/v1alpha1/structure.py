@@ -1,4 +1,4 @@
-"""What pydantic finds in a document, as problems: field, what is wrong, what to write. Rules across fields are apart."""
+"""What pydantic finds in a document, as problems: field, what is wrong, what to write. Knows no cross-field rule."""
 
 from __future__ import annotations
 
