@@ -1,0 +1,80 @@
+"""Builds images with buildah in a store of our own; knows neither which images nor what a cluster is."""
+
+import subprocess
+from pathlib import Path
+
+from tests.cluster import versions
+from tests.cluster.errors import ClusterError
+
+
+class Builder:
+    """buildah with its store in the cache, so that nothing of the machine's own images is touched."""
+
+    def __init__(self) -> None:
+        self.directory = versions.cache_directory() / "images"
+        self.directory.mkdir(parents=True, exist_ok=True)
+        self.layout = self.directory / "layout"
+
+    def run(self, *arguments: str | Path, timeout: float | None = None) -> str:
+        """Run one buildah command and return its output.
+
+        Raises:
+            ClusterError: it failed; carries the end of what it said.
+            subprocess.TimeoutExpired: it took more than `timeout` seconds.
+        """
+        command = [
+            "buildah",
+            f"--root={self.directory / 'store'}",
+            f"--runroot={self.directory / 'run'}",
+            "--storage-driver=overlay",
+            *map(str, arguments),
+        ]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=timeout)
+        if done.returncode:
+            said = "\n".join((done.stdout + done.stderr).splitlines()[-25:])
+            raise ClusterError(f"`buildah {arguments[0]}` failed; the last lines it said:\n{said}")
+        return done.stdout
+
+    def has(self, image: str) -> bool:
+        """Say whether the store holds an image."""
+        return bool(self.run("images", "--quiet", "--filter", f"reference={image}").strip())
+
+    def build(self, name: str, dockerfile: Path, context: Path, arguments: dict[str, str]) -> None:
+        """Build a Dockerfile; unchanged steps come from the store.
+
+        uv's cache and the certificates of this machine are lent to the build, so that it downloads nothing
+        twice and also works behind a proxy with its own authority.
+        """
+        lent = self._lent()
+        flags = [f"--build-arg={key}={value}" for key, value in arguments.items()]
+        flags += [f"--volume={source}:{target}:{mode}" for source, target, mode in lent]
+        self.run(
+            "build",
+            "--isolation=chroot",
+            "--layers",
+            *flags,
+            f"--tag={name}",
+            f"--file={dockerfile}",
+            context,
+        )
+
+    def _lent(self) -> list[tuple[Path, str, str]]:
+        settings = self.directory / "uv.toml"
+        settings.write_text("system-certs = true\n")
+        pip = self.directory / "pip.conf"
+        pip.write_text("[global]\ncert = /etc/ssl/certs/ca-certificates.crt\n")
+        lent = [(settings, "/etc/uv/uv.toml", "ro"), (_uv_cache(), "/root/.cache/uv", "rw")]
+        if Path("/etc/ssl/certs/ca-certificates.crt").exists():
+            lent += [(pip, "/etc/pip.conf", "ro"), (Path("/etc/ssl/certs"), "/etc/ssl/certs", "ro")]
+        return lent
+
+    def export(self, image: str, tag: str) -> None:
+        """Write an image into the layout below `tag`, layers that are there already not again."""
+        self.run("push", "--disable-compression", image, f"oci:{self.layout}:{tag}")
+
+
+def _uv_cache() -> Path:
+    answer = subprocess.run(["uv", "cache", "dir"], check=True, capture_output=True, text=True)
+    path = Path(answer.stdout.strip())
+    path.mkdir(parents=True, exist_ok=True)
+    return path

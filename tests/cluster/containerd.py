@@ -1,0 +1,142 @@
+"""One node's container runtime: its configuration, its images; knows no kubelet.
+
+Its store outlives the cluster, because unpacking a trainer image of gigabytes for every cluster takes minutes.
+"""
+
+import contextlib
+import fcntl
+import subprocess
+from pathlib import Path
+from typing import IO
+
+from tests.cluster import versions
+from tests.cluster.errors import ClusterError
+from tests.cluster.image_archive import Parts
+from tests.cluster.machine import Machine, cni_directory
+from tests.cluster.process import Process
+
+PAUSE_IMAGE = "localhost/finetune-pause:1"
+
+_CONFIG = """\
+version = 2
+root = "{root}"
+state = "{state}"
+disabled_plugins = ["io.containerd.internal.v1.opt", "io.containerd.snapshotter.v1.btrfs",
+  "io.containerd.snapshotter.v1.devmapper", "io.containerd.snapshotter.v1.zfs"]
+
+[grpc]
+  address = "{socket}"
+
+[plugins."io.containerd.grpc.v1.cri"]
+  sandbox_image = "{pause}"
+  stream_server_address = "127.0.0.1"
+  stream_server_port = "0"
+  # Where CAP_SYS_RESOURCE is missing, lowering the score fails and sandboxes die with
+  # "can't get final child's PID from pipe".
+  restrict_oom_score_adj = true
+
+[plugins."io.containerd.grpc.v1.cri".cni]
+  bin_dir = "{cni_binaries}"
+  conf_dir = "{cni_configuration}"
+
+[plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc]
+  runtime_type = "io.containerd.runc.v2"
+"""
+
+_NETWORK = """\
+{{
+  "cniVersion": "1.0.0",
+  "name": "pods",
+  "plugins": [
+    {{
+      "type": "bridge",
+      "bridge": "cni{node}",
+      "isDefaultGateway": true,
+      "hairpinMode": true,
+      "ipam": {{"type": "host-local", "dataDir": "/run/cni{node}", "ranges": [[{{"subnet": "{subnet}"}}]]}}
+    }},
+    {{"type": "portmap", "capabilities": {{"portMappings": true}}}}
+  ]
+}}
+"""
+
+
+class Containerd:
+    """The runtime of one node (counted from 1), inside a machine."""
+
+    def __init__(self, machine: Machine, directory: Path, node: int) -> None:
+        self._machine = machine
+        self.socket = f"/run/containerd{node}/containerd.sock"
+        root = versions.cache_directory() / "containerd" / f"node-{node}"
+        root.mkdir(parents=True, exist_ok=True)
+        self._lock = _take(root / "lock")
+        own = directory / f"containerd-{node}"
+        (own / "cni").mkdir(parents=True, exist_ok=True)
+        (own / "cni" / "10-pods.conflist").write_text(_NETWORK.format(node=node, subnet=machine.subnet(node)))
+        config = own / "config.toml"
+        config.write_text(
+            _CONFIG.format(
+                root=root,
+                state=f"/run/containerd{node}",
+                socket=self.socket,
+                pause=PAUSE_IMAGE,
+                cni_binaries=cni_directory(),
+                cni_configuration=own / "cni",
+            )
+        )
+        command = ["containerd", "--config", str(config)]
+        self.process: Process = machine.process(f"containerd-{node}", command, self._answers)
+
+    def start(self) -> None:
+        """Start without the containers that an earlier cluster left in the store."""
+        self.process.start()
+        left = self.ctr("containers", "list", "--quiet").split()
+        if left:
+            self.ctr("containers", "delete", *left)
+            self.process.stop()
+            self.process.start()
+
+    def stop(self) -> None:
+        """Stop and let another cluster have the store."""
+        self.process.stop()
+        self._lock.close()
+
+    def ctr(self, *arguments: str | Path) -> str:
+        """Run containerd's own client in the namespace that Kubernetes uses."""
+        return self._machine.run("ctr", "--address", self.socket, "--namespace", "k8s.io", *arguments)
+
+    def load(self, image: Parts) -> None:
+        """Import an image, of which the store may hold blobs already.
+
+        Raises:
+            ClusterError: containerd did not take it; carries what it said.
+        """
+        command = self._machine.command(
+            "ctr", "--address", self.socket, "--namespace", "k8s.io", "images", "import", "-"
+        )
+        importing = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        assert importing.stdin
+        with contextlib.suppress(BrokenPipeError):  # it gave up; its output says why
+            image.write(importing.stdin)
+        said, _ = importing.communicate()
+        if importing.returncode:
+            raise ClusterError(f"containerd refused an image: {said.decode(errors='replace').strip()[-1000:]}")
+
+    def _answers(self) -> bool:
+        try:
+            self._machine.run("ctr", "--address", self.socket, "version")
+        except ClusterError:
+            return False
+        return True
+
+
+def _take(path: Path) -> IO[str]:
+    lock = path.open("w")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        lock.close()
+        raise ClusterError(
+            f"another cluster with a node uses {path.parent}: run `down` on it, or set FINETUNE_CACHE"
+        ) from error
+    return lock

@@ -1,0 +1,162 @@
+"""The Linux namespaces that the nodes live in, and their network; starts nothing of Kubernetes.
+
+Everything a node does to the kernel happens inside: killing the first process of the namespaces removes every
+process, mount, bridge and iptables rule at once, also when the tests themselves are killed. Needs root.
+"""
+
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from tests.cluster.errors import ClusterError, MissingToolError
+from tests.cluster.process import Process
+from tests.cluster.waiting import until
+
+_SCRIPT = Path(__file__).with_name("machine.sh")
+# program -> Debian package
+_NEEDED = {
+    "containerd": "containerd",
+    "runc": "runc",
+    "ip": "iproute2",
+    "iptables": "iptables",
+    "conntrack": "conntrack",
+    "unshare": "util-linux",
+    "buildah": "buildah",
+    "debootstrap": "debootstrap",
+}
+_CNI_DIRECTORIES = ("/usr/lib/cni", "/opt/cni/bin")
+_NETWORKS = range(200, 250)  # 10.200.0.0/16 to 10.249.0.0/16; the first that the host does not use
+
+
+def install_packages() -> None:
+    """Install what a node needs from the distribution, where it is missing and apt-get is there.
+
+    Raises:
+        MissingToolError: not root, not Linux, or no apt-get; names the packages.
+    """
+    missing = sorted({package for program, package in _NEEDED.items() if not shutil.which(program)})
+    if not any(Path(directory, "bridge").exists() for directory in _CNI_DIRECTORIES):
+        missing.append("containernetworking-plugins")
+    if os.name != "posix" or os.geteuid() != 0:
+        raise MissingToolError("a node needs root on Linux: run this as root, or start a Docker engine for kind")
+    if not missing:
+        return
+    if not shutil.which("apt-get"):
+        raise MissingToolError(f"a node needs the packages {', '.join(missing)}: install them")
+    environment = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
+    for command in (["apt-get", "update"], ["apt-get", "install", "-y", "--no-install-recommends", *missing]):
+        done = subprocess.run(command, env=environment, capture_output=True, text=True)
+        if done.returncode:
+            raise MissingToolError(f"`{' '.join(command)}` failed: {done.stderr.strip()[-1000:]}")
+
+
+def cni_directory() -> Path:
+    """Return where the CNI plugins are."""
+    return next(Path(one) for one in _CNI_DIRECTORIES if Path(one, "bridge").exists())
+
+
+class Machine:
+    """Namespaces with a network of their own, joined to the host by a pair of virtual interfaces.
+
+    Attributes:
+        address: the host's side, where the API server listens; pods reach it.
+        node_address: the inside, the address of every node.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        number = _free_network()
+        self._interface = f"finetune{number}"
+        self._network = f"10.{number}"
+        self._group = f"finetune-{number}-{os.getpid()}"
+        self.address = f"{self._network}.0.1"
+        self.node_address = f"{self._network}.0.2"
+        self.pod_range = f"{self._network}.0.0/16"
+        self._logs = directory / "logs"
+        self._logs.mkdir(parents=True, exist_ok=True)
+        self._ready = directory / "machine-ready"
+        self._ready.unlink(missing_ok=True)
+        self._programs: list[Process] = []
+        self._holder = Process(
+            "machine",
+            [_SCRIPT, "hold", self._group, self._ready],
+            self._logs / "machine.log",
+            ready=self._ready.exists,
+        )
+
+    def subnet(self, node: int) -> str:
+        """Return the pod addresses of a node, counted from 1."""
+        return f"{self._network}.{node}.0/24"
+
+    def start(self) -> None:
+        """Make the namespaces and the network."""
+        self._holder.start()
+        pid = self._first_process()
+        run("ip", "link", "add", self._interface, "type", "veth", "peer", "name", "eth0", "netns", pid)
+        run("ip", "addr", "add", f"{self.address}/24", "dev", self._interface)
+        run("ip", "link", "set", self._interface, "up")
+        self.run("ip", "addr", "add", f"{self.node_address}/24", "dev", "eth0")
+        self.run("ip", "link", "set", "eth0", "up")
+        self.run("ip", "route", "add", "default", "via", self.address)
+        run("ip", "route", "add", self.pod_range, "via", self.node_address)
+
+    def stop(self) -> None:
+        """Remove everything; what runs inside is killed."""
+        for program in self._programs:
+            program.kill()
+        self._holder.kill()
+        until(lambda: self._interface not in _interfaces(), "the network interface to go")
+        until(lambda: not self._clean(), "the control groups to empty")
+
+    def run(self, *command: str | Path) -> str:
+        """Run a command inside and return its output; ClusterError when it fails."""
+        return run(*self.command(*command))
+
+    def process(
+        self,
+        name: str,
+        command: Sequence[str | Path],
+        ready: Callable[[], bool],
+        environment: Mapping[str, str] | None = None,
+    ) -> Process:
+        """Return a program that will run inside, not yet started."""
+        program = Process(
+            name, self.command(*command), self._logs / f"{name}.log", ready=ready, environment=environment
+        )
+        self._programs.append(program)
+        return program
+
+    def command(self, *command: str | Path) -> list[str | Path]:
+        """Return the command line that runs a command inside."""
+        return [_SCRIPT, "enter", self._group, self._first_process(), *command]
+
+    def _first_process(self) -> str:
+        children = Path(f"/proc/{self._holder.pid}/task/{self._holder.pid}/children")
+        return children.read_text().split()[0]
+
+    def _clean(self) -> bool:
+        """Try to remove the control groups; return whether some are left."""
+        return subprocess.run([_SCRIPT, "clean", self._group], capture_output=True).returncode != 0
+
+
+def run(*command: str | Path) -> str:
+    """Run a command and return its output; ClusterError with what it said when it fails."""
+    done = subprocess.run([str(part) for part in command], capture_output=True, text=True)
+    if done.returncode:
+        said = (done.stderr.strip() or done.stdout.strip())[-2000:]
+        raise ClusterError(f"`{' '.join(str(part) for part in command)}` failed: {said}")
+    return done.stdout
+
+
+def _interfaces() -> list[str]:
+    return [interface["ifname"] for interface in json.loads(run("ip", "-json", "link"))]
+
+
+def _free_network() -> int:
+    taken = run("ip", "-4", "route", "show", "table", "all")
+    for number in _NETWORKS:
+        if f"10.{number}." not in taken and f"finetune{number}" not in _interfaces():
+            return number
+    raise ClusterError("no network of 10.200.0.0/16 to 10.249.0.0/16 is free: run `down` on other clusters")
