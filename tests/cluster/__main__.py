@@ -1,15 +1,18 @@
-"""The command line of the test cluster: `python -m tests.cluster up|down|binaries`; holds no logic of its own."""
+"""The command line of the test cluster: `python -m tests.cluster up|down|...`; holds no logic of its own."""
 
 import argparse
 import sys
 from contextlib import AbstractContextManager
 from pathlib import Path
 
-from tests.cluster import binaries, keeper, versions
+from tests.cluster import binaries, images, keeper, kind, versions
+from tests.cluster.containerd import PAUSE_IMAGE
 from tests.cluster.control_plane import ControlPlane
 from tests.cluster.errors import ClusterError
+from tests.cluster.machine import install_packages
+from tests.cluster.start import start_cluster
 
-_START_SECONDS = 300
+_START_SECONDS = 900  # loading the trainer's image into an empty store
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -32,17 +35,27 @@ def _parser() -> argparse.ArgumentParser:
         ("keep", _keep, "start a cluster and stay in front until interrupted"),
         ("down", _down, "end a cluster and clean up after it"),
         ("binaries", _binaries, "build the programs ahead, once per version"),
+        ("images", _images, "build the images ahead, from the Dockerfiles"),
     ):
         sub = commands.add_parser(name, help=text)
         sub.set_defaults(command=command)
         sub.add_argument("--dir", type=Path, default=versions.cache_directory() / "cluster")
-        sub.add_argument("--kubernetes", default="newest", help="newest, oldest or a version")
+        sub.add_argument("--kubernetes", help="newest, oldest or a version (without a node newest, with one oldest)")
+        sub.add_argument("--node", action="store_true", help="with a real node; needs root, or Docker for kind")
+        sub.add_argument("--nodes", type=int, choices=(1, 2), default=1, help="how many nodes")
     return parser
 
 
 def _up(options: argparse.Namespace) -> None:
-    _binaries(options)  # first, so that a build of minutes is seen and not timed
-    keeper.up(options.dir, [f"--dir={options.dir}", f"--kubernetes={options.kubernetes}"], _START_SECONDS)
+    if _on_kind(options):
+        print(f"export KUBECONFIG={kind.up(options.dir, options.nodes, list(images.DOCKERFILES)).kubeconfig}")
+        return
+    _binaries(options)  # first, so that what takes minutes is seen and not timed
+    arguments = [f"--dir={options.dir}", f"--kubernetes={_version(options)}"]
+    if options.node:
+        _images(options)
+        arguments += ["--node", f"--nodes={options.nodes}"]
+    keeper.up(options.dir, arguments, _START_SECONDS)
     print(f"export KUBECONFIG={options.dir / 'credentials' / 'admin.kubeconfig'}")
 
 
@@ -51,16 +64,36 @@ def _keep(options: argparse.Namespace) -> None:
 
 
 def _cluster(options: argparse.Namespace) -> AbstractContextManager[object]:
-    return ControlPlane.start(options.dir, kubernetes=options.kubernetes, audit=True)
+    if not options.node:
+        return ControlPlane.start(options.dir, kubernetes=_version(options), audit=True)
+    names = [*images.DOCKERFILES, images.BASE]
+    return start_cluster(options.dir, nodes=options.nodes, images=names, kubernetes=_version(options))
 
 
 def _down(options: argparse.Namespace) -> None:
-    print("down" if keeper.down(options.dir) else f"no cluster is up in {options.dir}")
+    found = keeper.down(options.dir) or kind.down(options.dir)
+    print("down" if found else f"no cluster is up in {options.dir}")
 
 
 def _binaries(options: argparse.Namespace) -> None:
-    for name in binaries.CONTROL_PLANE:
-        print(binaries.binary(name, options.kubernetes), file=sys.stderr)
+    for name in binaries.NODE if options.node else binaries.CONTROL_PLANE:
+        print(binaries.binary(name, _version(options)), file=sys.stderr)
+
+
+def _images(options: argparse.Namespace) -> None:
+    if _on_kind(options):
+        return  # Docker keeps its own layers
+    install_packages()
+    for image in images.build_images([PAUSE_IMAGE, *images.DOCKERFILES, images.BASE]):
+        print(f"{image.name} ({image.tag})", file=sys.stderr)
+
+
+def _version(options: argparse.Namespace) -> str:
+    return options.kubernetes or ("oldest" if options.node else "newest")
+
+
+def _on_kind(options: argparse.Namespace) -> bool:
+    return options.node and kind.available()
 
 
 if __name__ == "__main__":

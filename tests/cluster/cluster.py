@@ -1,117 +1,85 @@
-"""A whole cluster: the control plane, one or two nodes, names, storage and our images; holds no policy of tests."""
+"""A cluster with nodes as its users see it: kubectl, namespaces, volumes; knows not how it was started."""
 
 import json
 import shutil
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from tests.cluster import storage
-from tests.cluster.containerd import PAUSE_IMAGE, Containerd
 from tests.cluster.control_plane import ControlPlane
-from tests.cluster.images import build_images, load_images
-from tests.cluster.kubelet import kubelet, node_name
-from tests.cluster.machine import Machine, install_packages
-from tests.cluster.network import coredns, dns_objects, kube_proxy
+from tests.cluster.kubectl import kubectl
 
 _SPARE_VOLUMES = 12
 
 
+@dataclass(frozen=True)
 class Cluster:
-    """A running cluster with nodes; make one with `Cluster.start`.
+    """A running cluster; make one with `tests.cluster.start.start_cluster`.
 
     Attributes:
-        plane: its control plane; `cluster.plane.kubectl(...)`.
-        nodes: the container runtimes, one a node.
+        kubeconfig: of an administrator.
         directory: everything of this cluster; volumes are below `volumes`.
+        node_names: the nodes that pods run on.
+        kubernetes: version of kubectl.
+        plane: the control plane's processes; None where they are not ours (kind).
     """
 
-    def __init__(self, plane: ControlPlane, nodes: list[Containerd], directory: Path) -> None:
-        self.plane = plane
-        self.nodes = nodes
-        self.directory = directory
+    kubeconfig: Path
+    directory: Path
+    node_names: list[str]
+    kubernetes: str
+    plane: ControlPlane | None = None
 
-    @classmethod
-    @contextmanager
-    def start(
-        cls, directory: Path, *, nodes: int = 1, images: list[str] | None = None, **options: Any
-    ) -> Iterator["Cluster"]:
-        """Start a cluster in `directory`, and remove it at the end of the block. Needs root.
-
-        Args:
-            directory: for data, logs, volumes and credentials.
-            nodes: 1 or 2.
-            images: names of `tests.cluster.images` to build and load.
-            options: as for `ControlPlane.start`; `kubernetes` is `oldest` unless given.
-
-        Raises:
-            ClusterError: something is missing, died, or was not ready in time.
-        """
-        install_packages()
-        built = build_images([PAUSE_IMAGE, *(images or [])])
-        directory = directory.resolve()
-        shutil.rmtree(directory / "volumes", ignore_errors=True)
-        names = tuple(node_name(one + 1) for one in range(nodes))
-        with ExitStack() as stack:
-            machine = Machine(directory / "machine")
-            stack.callback(machine.stop)
-            machine.start()
-            chosen = {"kubernetes": "oldest", "audit": True} | options
-            plane = stack.enter_context(
-                ControlPlane.start(directory, address=machine.address, scheduler=True, nodes=names, **chosen)
-            )
-            cluster = cls(plane, [], directory)
-            for number in range(1, nodes + 1):
-                node = Containerd(machine, directory, number)
-                stack.callback(node.stop)
-                node.start()
-                load_images(built, node)
-                cluster.nodes.append(node)
-            cluster._start_nodes(machine)
-            yield cluster
-
-    def _start_nodes(self, machine: Machine) -> None:
-        spare = [self._volume(f"spare-{number}") for number in range(1, _SPARE_VOLUMES + 1)]
-        self.apply(*dns_objects(machine), storage.storage_class(), *spare)
-        programs = [kube_proxy(machine, self.plane), coredns(machine, self.plane)]
-        for number, node in enumerate(self.nodes, 1):
-            programs.append(kubelet(machine, self.plane, node.socket, number))
-        for program in programs:
-            program.launch()
-        for program in programs:
-            program.wait_ready()
-        self.plane.kubectl("wait", "--for=create", "node", *self.node_names, "--timeout=60s")
-        self.plane.kubectl("wait", "--for=condition=Ready", "node", "--all", "--timeout=60s")
-
-    @property
-    def node_names(self) -> list[str]:
-        """The names of the nodes."""
-        return [node_name(number) for number in range(1, len(self.nodes) + 1)]
+    def kubectl(self, *arguments: str, stdin: str | None = None, check: bool = True) -> str:
+        """Run kubectl as administrator and return its output; errors as `tests.cluster.kubectl.kubectl`."""
+        return kubectl(self.kubeconfig, *arguments, kubernetes=self.kubernetes, stdin=stdin, check=check)
 
     def apply(self, *manifests: dict[str, Any]) -> None:
         """Apply manifests as an administrator."""
         listed = {"apiVersion": "v1", "kind": "List", "items": list(manifests)}
-        self.plane.kubectl("apply", "--server-side", "--force-conflicts", "-f", "-", stdin=json.dumps(listed))
-
-    def claim(self, name: str, namespace: str, content: Path | None = None) -> Path:
-        """Make a volume claim, bound to a volume of its own that holds a copy of `content`; return its directory."""
-        directory = self.directory / "volumes" / f"{namespace}-{name}"
-        if content:
-            shutil.copytree(content, directory)
-        manifest = storage.volume(f"{namespace}-{name}", directory, self.node_names, (namespace, name))
-        self.apply(manifest, storage.volume_claim(name, namespace))
-        return directory
-
-    def volume_directory(self, volume: str) -> Path:
-        """Return the directory of a persistent volume, for example of the one that a claim got."""
-        read = self.plane.kubectl("get", "pv", volume, "-o", "jsonpath={.spec.local.path}")
-        return Path(read)
+        self.kubectl("apply", "--server-side", "--force-conflicts", "-f", "-", stdin=json.dumps(listed))
 
     def namespace(self, name: str) -> None:
         """Make a namespace that enforces the restricted Pod Security Standard."""
         labels = {"pod-security.kubernetes.io/enforce": "restricted"}
         self.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}})
+        self.kubectl("wait", "--for=create", "serviceaccount/default", "-n", name, "--timeout=30s")
 
-    def _volume(self, name: str) -> dict[str, Any]:
-        return storage.volume(name, self.directory / "volumes" / name, self.node_names)
+    def claim(self, name: str, namespace: str, content: Path | None = None) -> Path:
+        """Make a volume claim on a volume of its own.
+
+        Args:
+            name: of the claim.
+            namespace: of the claim.
+            content: a directory whose copy the volume holds; None for an empty one.
+
+        Returns:
+            The volume's directory, which the test may read and write as well.
+        """
+        directory = self.directory / "volumes" / f"{namespace}-{name}"
+        if content:
+            shutil.copytree(content, directory)
+        made = storage.volume(f"{namespace}-{name}", directory, self.node_names, (namespace, name))
+        self.apply(made, storage.volume_claim(name, namespace))
+        return directory
+
+    def claim_directory(self, name: str, namespace: str) -> Path:
+        """Return the directory of the volume that a claim has got, for example of one that the operator made."""
+        path = "jsonpath={.spec.volumeName}"
+        volume = self.kubectl("get", "pvc", name, "-n", namespace, "-o", path)
+        return Path(self.kubectl("get", "pv", volume, "-o", "jsonpath={.spec.local.path}"))
+
+    def add_storage(self) -> None:
+        """Make the default storage class and volumes that any claim may have."""
+        names = [f"spare-{number}" for number in range(1, _SPARE_VOLUMES + 1)]
+        directory = self.directory / "volumes"
+        self.apply(
+            storage.storage_class(),
+            *(storage.volume(name, directory / name, self.node_names) for name in names),
+        )
+
+    def wait_nodes(self) -> None:
+        """Wait until every node has registered and is ready."""
+        self.kubectl("wait", "--for=create", "node", *self.node_names, "--timeout=60s")
+        self.kubectl("wait", "--for=condition=Ready", "node", "--all", "--timeout=120s")

@@ -6,6 +6,7 @@ Its store outlives the cluster, because unpacking a trainer image of gigabytes f
 import contextlib
 import fcntl
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
@@ -87,7 +88,19 @@ class Containerd:
         command = ["containerd", "--config", str(config)]
         self.process: Process = machine.process(f"containerd-{node}", command, self._answers)
 
-    def start(self) -> None:
+    @classmethod
+    @contextlib.contextmanager
+    def start(cls, machine: Machine, directory: Path, node: int) -> Iterator["Containerd"]:
+        """Start the runtime of a node, and stop it at the end of the block."""
+        runtime = cls(machine, directory, node)
+        try:
+            runtime._start()
+            yield runtime
+        finally:
+            runtime.process.stop()
+            runtime._lock.close()  # another cluster may have the store
+
+    def _start(self) -> None:
         """Start without the containers that an earlier cluster left in the store."""
         self.process.start()
         left = self.ctr("containers", "list", "--quiet").split()
@@ -95,11 +108,6 @@ class Containerd:
             self.ctr("containers", "delete", *left)
             self.process.stop()
             self.process.start()
-
-    def stop(self) -> None:
-        """Stop and let another cluster have the store."""
-        self.process.stop()
-        self._lock.close()
 
     def ctr(self, *arguments: str | Path) -> str:
         """Run containerd's own client in the namespace that Kubernetes uses."""

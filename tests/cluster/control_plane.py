@@ -3,7 +3,6 @@
 import json
 import shutil
 import ssl
-import subprocess
 import urllib.request
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -16,6 +15,7 @@ import yaml
 from tests.cluster.binaries import binary
 from tests.cluster.credentials import Credentials, make_credentials
 from tests.cluster.errors import ClusterError
+from tests.cluster.kubectl import kubectl
 from tests.cluster.ports import Port
 from tests.cluster.process import Process
 
@@ -154,16 +154,9 @@ class ControlPlane:
         return [event for event in map(json.loads, lines) if where(event)]
 
     def kubectl(self, *arguments: str, stdin: str | None = None, check: bool = True) -> str:
-        """Run kubectl as administrator and return its standard output.
-
-        Raises:
-            ClusterError: it failed and `check` is true; carries what it said.
-        """
-        command = [str(binary("kubectl", self.options.kubernetes)), f"--kubeconfig={self.kubeconfig}", *arguments]
-        done = subprocess.run(command, input=stdin, capture_output=True, text=True)
-        if check and done.returncode:
-            raise ClusterError(f"kubectl {' '.join(arguments)}: {done.stderr.strip() or done.stdout.strip()}")
-        return done.stdout
+        """Run kubectl as administrator and return its output; errors as `tests.cluster.kubectl.kubectl`."""
+        version = self.options.kubernetes
+        return kubectl(self.kubeconfig, *arguments, kubernetes=version, stdin=stdin, check=check)
 
     def kubeconfig_for(self, namespace: str, service_account: str) -> Path:
         """Return a kubeconfig of a service account, so that a client runs with that account's RBAC only."""

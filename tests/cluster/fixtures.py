@@ -1,4 +1,4 @@
-"""The pytest fixtures of the control plane; import the names into a conftest.py.
+"""The pytest fixtures of the test cluster; import the names into a conftest.py.
 
     control_plane   session   a running ControlPlane with audit log, the CRDs of crds/ installed
     api             session   an official kubernetes client (ApiClient) of an administrator
@@ -7,10 +7,16 @@
                               text with strict field validation; returns what the server stored (a dict, or a list)
     pods            test      a PodPlayer of that namespace: pods.wait(), .run(pod), .succeed(pod, message) ...
 
+and of the cluster with a node, for tests marked `root`:
+
+    cluster         session   a running Cluster with our two images and BASE loaded; FINETUNE_NODES=2 gives two nodes
+    restricted      test      the name of a fresh namespace there that enforces the restricted Pod Security Standard
+
 A wrong manifest makes `apply` raise kubernetes.client.ApiException, whose body holds the server's message.
 """
 
 import json
+import os
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -20,8 +26,11 @@ import pytest
 import yaml
 from kubernetes import client, config, dynamic
 
+from tests.cluster.cluster import Cluster
 from tests.cluster.control_plane import ControlPlane
+from tests.cluster.images import BASE, OPERATOR, TRAINER
 from tests.cluster.pods import PodPlayer
+from tests.cluster.start import start_cluster
 from tests.cluster.waiting import until
 
 CRDS = Path(__file__).parents[2] / "crds"
@@ -61,6 +70,22 @@ def apply(api: client.ApiClient, namespace: str) -> Callable[..., Any]:
 def pods(api: client.ApiClient, namespace: str) -> Iterator[PodPlayer]:
     with PodPlayer(api, namespace) as player:
         yield player
+
+
+@pytest.fixture(scope="session")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    nodes = int(os.environ.get("FINETUNE_NODES", "1"))
+    directory = tmp_path_factory.mktemp("node")
+    with start_cluster(directory, nodes=nodes, images=[BASE, OPERATOR, TRAINER]) as started:
+        yield started
+
+
+@pytest.fixture
+def restricted(cluster: Cluster) -> Iterator[str]:
+    name = f"test-{uuid.uuid4().hex[:8]}"
+    cluster.namespace(name)
+    yield name
+    cluster.kubectl("delete", "namespace", name, "--wait=false")
 
 
 def applier(api: client.ApiClient, default_namespace: str) -> Callable[..., Any]:

@@ -8,7 +8,8 @@ import json
 import os
 import shutil
 import subprocess
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from tests.cluster.errors import ClusterError, MissingToolError
@@ -61,6 +62,8 @@ def cni_directory() -> Path:
 class Machine:
     """Namespaces with a network of their own, joined to the host by a pair of virtual interfaces.
 
+    Make one with `Machine.start`.
+
     Attributes:
         address: the host's side, where the API server listens; pods reach it.
         node_address: the inside, the address of every node.
@@ -90,8 +93,18 @@ class Machine:
         """Return the pod addresses of a node, counted from 1."""
         return f"{self._network}.{node}.0/24"
 
-    def start(self) -> None:
-        """Make the namespaces and the network."""
+    @classmethod
+    @contextmanager
+    def start(cls, directory: Path) -> Iterator["Machine"]:
+        """Make the namespaces and the network, and remove them at the end of the block."""
+        machine = cls(directory)
+        try:
+            machine._start()
+            yield machine
+        finally:
+            machine._stop()
+
+    def _start(self) -> None:
         self._holder.start()
         pid = self._first_process()
         run("ip", "link", "add", self._interface, "type", "veth", "peer", "name", "eth0", "netns", pid)
@@ -102,8 +115,7 @@ class Machine:
         self.run("ip", "route", "add", "default", "via", self.address)
         run("ip", "route", "add", self.pod_range, "via", self.node_address)
 
-    def stop(self) -> None:
-        """Remove everything; what runs inside is killed."""
+    def _stop(self) -> None:
         for program in self._programs:
             program.kill()
         self._holder.kill()
