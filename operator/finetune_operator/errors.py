@@ -1,16 +1,18 @@
 """The operator's error tree, to be read in one screen; says what may go wrong, handles none of it.
 
 OperatorError
-    KubeError               an answer of the API server that is no success
-        NotFound            404
-        AlreadyExists       409 to a create
-        Conflict            409 to anything else: a precondition (uid, resourceVersion) did not hold
-        Forbidden           401, 403
-        Invalid             400, 422: the object is wrong; trying again does not help
-        Unavailable         429, 5xx, timeouts, no connection: try again
-    NoProgress              a trainer gave no (valid) progress report
-    LeaseLost               another replica leads
-    ConfigurationTooLarge   the resolved job does not fit into a pod's environment
+    KubeError                   an answer of the API server that is no success
+        NotFoundError           404
+        AlreadyExistsError      409 to a create
+        ConflictError           409 to anything else: a precondition (uid, resourceVersion) did not hold
+        ForbiddenError          401, 403
+        InvalidError            400, 422: the object is wrong; trying again does not help
+        UnavailableError        429, 5xx, timeouts, no connection: try again
+    CredentialsError            there is no way to reach a cluster
+    NameTakenError              an object of the name that is wanted belongs to somebody else
+    NoProgressError             a trainer gave no (valid) progress report
+    LeaseLostError              another replica leads
+    ConfigurationTooLargeError  the resolved job does not fit into a pod's environment
 """
 
 from __future__ import annotations
@@ -30,37 +32,50 @@ class KubeError(OperatorError):
         """Seconds that the server asked to wait."""
 
 
-class NotFound(KubeError):
+class NotFoundError(KubeError):
     """There is no such object."""
 
 
-class AlreadyExists(KubeError):
+class AlreadyExistsError(KubeError):
     """An object of that name is there already."""
 
 
-class Conflict(KubeError):
+class ConflictError(KubeError):
     """A precondition did not hold: another uid or resourceVersion."""
 
 
-class Forbidden(KubeError):
+class ForbiddenError(KubeError):
     """The credentials do not allow this."""
 
 
-class Invalid(KubeError):
+class InvalidError(KubeError):
     """The server refused the object itself."""
 
 
-class Unavailable(KubeError):
+class UnavailableError(KubeError):
     """The server did not answer, or asked to come back later."""
 
 
-class NoProgress(OperatorError):
+class CredentialsError(OperatorError):
+    """There is no way to reach a cluster; the message says what was tried."""
+
+
+class NameTakenError(OperatorError):
+    """An object that the operator wanted to make is there and belongs to somebody else."""
+
+    def __init__(self, message: str, passing: bool) -> None:
+        super().__init__(message)
+        self.passing = passing
+        """It is being deleted."""
+
+
+class NoProgressError(OperatorError):
     """A trainer gave no progress report, or one that is not to be believed."""
 
 
-class LeaseLost(OperatorError):
+class LeaseLostError(OperatorError):
     """Another replica leads, or the Lease could not be renewed in time."""
 
 
-class ConfigurationTooLarge(OperatorError):
+class ConfigurationTooLargeError(OperatorError):
     """The resolved job does not fit into a pod's environment."""

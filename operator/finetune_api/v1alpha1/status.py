@@ -51,6 +51,8 @@ class EffectiveStatus(StatusModel):
     world_size: int | None = None
     per_device_batch_size: int | None = None
     gradient_accumulation_steps: int | None = None
+    data_loader_workers: int | None = None
+    gradient_checkpointing: bool | None = None
     precision: str | None = None
     strategy: str | None = None
     learning_rate: float | None = None

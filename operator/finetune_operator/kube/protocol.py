@@ -37,16 +37,26 @@ NETWORK_POLICY = Kind("networking.k8s.io/v1", "NetworkPolicy", "networkpolicies"
 NODE = Kind("v1", "Node", "nodes", namespaced=False)
 EVENT = Kind("events.k8s.io/v1", "Event", "events")
 LEASE = Kind("coordination.k8s.io/v1", "Lease", "leases")
+_KINDS = {
+    (kind.api_version, kind.name): kind
+    for kind in (FINE_TUNE_JOB, JOB, POD, CLAIM, CONFIG_MAP, SERVICE, NETWORK_POLICY, NODE, EVENT, LEASE)
+}
+
+
+def kind_of(document: Document) -> Kind:
+    """The kind that a document says it is. KeyError for one that the operator does not know."""
+    return _KINDS[document["apiVersion"], document["kind"]]
+
 
 Listener = Callable[[Kind, Change, Document], None]
 """Told of every change of a FineTuneJob, child Job or pod, with the whole object; never blocks, never raises."""
 
 
 class Kube(Protocol):
-    """Reads and writes of single objects, and a trainer's progress. Every call is answered or raises within a timeout."""
+    """Reads and writes of single objects, and a trainer's progress. Every call ends within a timeout."""
 
     async def get(self, kind: Kind, namespace: str, name: str) -> Document:
-        """The object as the server has it now. Raises NotFound."""
+        """The object as the server has it now. Raises NotFoundError."""
 
     async def exists(self, kind: Kind, namespace: str, name: str) -> bool:
         """Whether the object is there now; reads its metadata at most."""
@@ -55,16 +65,16 @@ class Kube(Protocol):
         """The objects of a namespace with a label selector (`key=value,...`), as the server has them now."""
 
     async def create(self, kind: Kind, document: Document) -> Document:
-        """Creates the object in its metadata.namespace and returns it as stored. Raises AlreadyExists."""
+        """Creates the object in its metadata.namespace and returns it as stored. Raises AlreadyExistsError."""
 
     async def replace(self, kind: Kind, document: Document) -> Document:
-        """Puts the object in place of the one with its name and resourceVersion. Raises Conflict, NotFound."""
+        """Replaces the object with its name and resourceVersion. Raises ConflictError, NotFoundError."""
 
     async def patch_status(
         self, kind: Kind, namespace: str, name: str, status: Document, *, uid: str, manager: str
     ) -> Document:
         """Merges `status` (JSON merge patch: null removes) into the status subresource of the object with this uid, in
-        the name of a field manager. Returns the object. Raises Conflict for another uid, NotFound."""
+        the name of a field manager. Returns the object. Raises ConflictError for another uid, NotFoundError."""
 
     async def delete(
         self, kind: Kind, namespace: str, name: str, *, uid: str, grace_seconds: int | None = None
@@ -72,8 +82,9 @@ class Kube(Protocol):
         """Begins to delete the object with this uid and, in the foreground, what it owns. Nothing when it is gone or
         another object has its name. `grace_seconds` 0 on a pod takes it away at once."""
 
-    async def progress(self, pod: Document) -> bytes:
-        """The body of `GET /progress` of the trainer in this pod: no redirects, 2 s, 64 KiB. Raises NoProgress."""
+    async def progress(self, namespace: str, pod: str, address: str | None) -> bytes:
+        """The body of `GET /progress` of the trainer in the pod of this name and status.podIP: no redirects, 2 s,
+        64 KiB. Raises NoProgressError."""
 
     async def close(self) -> None:
         """Gives connections back."""

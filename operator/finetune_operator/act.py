@@ -1,0 +1,87 @@
+"""Carries a decision out: make, delete, write the status, say it. The only writer of anything; decides nothing."""
+
+from __future__ import annotations
+
+from . import names
+from .cache import Cache
+from .draft import Decision
+from .errors import AlreadyExistsError, NameTakenError, NotFoundError
+from .events import Announcer
+from .kube.protocol import FINE_TUNE_JOB, JOB, POD, Document, Kube, kind_of
+from .merge_patch import difference
+from .observation import Observation
+
+_OF_REPORTS = frozenset({"progress", "checkpoint", "effective", "warnings"})
+
+
+class Actor:
+    """Writes to the API server, in an order in which a crash after any write loses nothing."""
+
+    def __init__(self, kube: Kube, cache: Cache, announcer: Announcer) -> None:
+        self._kube = kube
+        self._cache = cache
+        self._announcer = announcer
+
+    async def act(self, seen: Observation, decision: Decision) -> None:
+        """Does what was decided. Raises NameTakenError, KubeError."""
+        if decision.delete_job:
+            await self._kube.delete(FINE_TUNE_JOB, seen.namespace, seen.name, uid=seen.uid)
+            return
+        for document in decision.create:
+            await self._create(seen, document)
+        for child in decision.delete:
+            await self._kube.delete(JOB, seen.namespace, child.name, uid=child.uid)
+        for pod in decision.force_delete:
+            await self._kube.delete(POD, seen.namespace, pod.name, uid=pod.uid, grace_seconds=0)
+        await self._write_status(seen, decision)
+        for note in decision.notes:
+            self._announcer.announce(seen, note)
+
+    async def _create(self, seen: Observation, document: Document) -> None:
+        """Makes an object; one that is there already is ours, or its name is taken."""
+        kind = kind_of(document)
+        try:
+            made = await self._kube.create(kind, document)
+        except AlreadyExistsError:
+            try:
+                made = await self._kube.get(kind, seen.namespace, document["metadata"]["name"])
+            except NotFoundError:
+                raise NameTakenError(f"{kind.name} {document['metadata']['name']} is just going", True) from None
+            if not _is_ours(made, document, seen.uid):
+                name = made["metadata"]["name"]
+                raise NameTakenError(
+                    f"{kind.name} {name} belongs to something else: delete it, or name the job differently",
+                    passing="deletionTimestamp" in made["metadata"],
+                ) from None
+        if kind == JOB:
+            self._cache.take(JOB, None, made)
+
+    async def _write_status(self, seen: Observation, decision: Decision) -> None:
+        if decision.status is None:
+            return
+        patch = difference(seen.status.dump(), decision.status.dump())
+        if not patch:
+            return
+        of_report = decision.from_report and set(patch) <= _OF_REPORTS | {"observedGeneration"}
+        written = await self._kube.patch_status(
+            FINE_TUNE_JOB,
+            seen.namespace,
+            seen.name,
+            patch,
+            uid=seen.uid,
+            manager=names.PROGRESS_MANAGER if of_report else names.MANAGER,
+        )
+        self._cache.take(FINE_TUNE_JOB, None, written)
+        if decision.status.attempt != seen.status.attempt or decision.status.completion_time:
+            self._cache.forget_attempt(seen.namespace, names.child_name(seen.name, seen.attempt))
+
+
+def _is_ours(found: Document, wanted: Document, uid: str) -> bool:
+    """Whether what is there is what was to be made: owned by this job, or a retained claim of a job of this name."""
+    metadata = found["metadata"]
+    if "deletionTimestamp" in metadata:
+        return False
+    if "ownerReferences" in wanted["metadata"]:
+        return any(owner.get("uid") == uid for owner in metadata.get("ownerReferences") or ())
+    labels = metadata.get("labels") or {}
+    return all(labels.get(key) == value for key, value in wanted["metadata"]["labels"].items())

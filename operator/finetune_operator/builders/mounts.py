@@ -1,0 +1,89 @@
+"""Which volumes an attempt's pods mount, and where: what operator and trainer must agree on about the file system."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from finetune_api.trainer_contract import Mounts
+
+from .attempt import Attempt
+
+OUTPUT = "/finetune/output"
+CLAIMS = "/finetune/claims"
+CONFIG_MAPS = "/finetune/config-maps"
+HOME = "/home/finetune"
+_RESULTS = "results"
+
+
+def for_trainer(attempt: Attempt) -> Mounts:
+    """Where the trainer finds things."""
+    document = attempt.spec.dump()
+    return Mounts(
+        output=OUTPUT,
+        claims={name: f"{CLAIMS}/{name}" for name in claims(document)},
+        config_maps={name: f"{CONFIG_MAPS}/{name}" for name in config_maps(document)},
+    )
+
+
+def volumes(attempt: Attempt) -> list[dict[str, Any]]:
+    """The pod's volumes. One claim is one volume, also where it is both read from and written to."""
+    document = attempt.spec.dump()
+    shared_memory: dict[str, Any] = {"medium": "Memory"}
+    if attempt.compute.shared_memory:
+        shared_memory["sizeLimit"] = attempt.compute.shared_memory
+    made: list[dict[str, Any]] = [
+        {"name": _RESULTS, "persistentVolumeClaim": {"claimName": attempt.claim}},
+        {"name": "tmp", "emptyDir": {}},
+        {"name": "home", "emptyDir": {}},
+        {"name": "shared-memory", "emptyDir": shared_memory},
+    ]
+    for number, name in enumerate(claims(document)):
+        if name != attempt.claim:
+            made.append({"name": f"claim-{number}", "persistentVolumeClaim": {"claimName": name, "readOnly": True}})
+    for number, name in enumerate(config_maps(document)):
+        made.append({"name": f"config-map-{number}", "configMap": {"name": name}})
+    return made
+
+
+def volume_mounts(attempt: Attempt) -> list[dict[str, Any]]:
+    """The container's mounts: results writable below the job's own directory, inputs read-only."""
+    document = attempt.spec.dump()
+    made: list[dict[str, Any]] = [
+        {"name": _RESULTS, "mountPath": OUTPUT, "subPath": attempt.name},
+        {"name": "tmp", "mountPath": "/tmp"},
+        {"name": "home", "mountPath": HOME},
+        {"name": "shared-memory", "mountPath": "/dev/shm"},
+    ]
+    for number, name in enumerate(claims(document)):
+        volume = _RESULTS if name == attempt.claim else f"claim-{number}"
+        made.append({"name": volume, "mountPath": f"{CLAIMS}/{name}", "readOnly": True})
+    for number, name in enumerate(config_maps(document)):
+        made.append({"name": f"config-map-{number}", "mountPath": f"{CONFIG_MAPS}/{name}", "readOnly": True})
+    return made
+
+
+def claims(document: dict[str, Any]) -> list[str]:
+    """The claims that a spec reads from, each once; not the one for results."""
+    inputs = {block: value for block, value in document.items() if block != "storage"}
+    return sorted({claim["name"] for claim in _under("claim", inputs)})
+
+
+def config_maps(document: dict[str, Any]) -> list[str]:
+    """The ConfigMaps that a spec reads from, each once."""
+    return sorted({reference["name"] for reference in _under("configMap", document)})
+
+
+def _under(key: str, value: Any) -> Iterator[dict[str, Any]]:
+    """Every object that stands under a key, at any depth."""
+    if isinstance(value, list):
+        for item in value:
+            yield from _under(key, item)
+    elif isinstance(value, dict):
+        for name, item in value.items():
+            if name == "podTemplate":
+                continue  # free-form parts are not ours to read
+            if name == key and isinstance(item, dict) and "name" in item:
+                yield item
+            else:
+                yield from _under(key, item)

@@ -1,0 +1,130 @@
+"""The newest that is known of FineTuneJobs, their Jobs and pods; presence can be trusted, absence cannot.
+
+Events come late, twice, or not at all, so an object is only ever replaced by a newer one, and what the operator wrote
+itself is put in at once. Jobs and pods are kept as the few fields that matter (about 1 KiB each).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from . import names
+from .kube.protocol import FINE_TUNE_JOB, JOB, POD, Change, Document, Kind
+from .observation import Child, Pod
+
+Key = tuple[str, str]
+"""Namespace and name of a FineTuneJob."""
+_REMEMBERED_DELETIONS = 4096
+_LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
+
+
+class Cache:
+    """Objects by the job they belong to. Used from one event loop."""
+
+    def __init__(self) -> None:
+        self.jobs: dict[Key, Document] = {}
+        self._children: dict[Key, Child] = {}
+        self._pods: dict[Key, dict[str, Pod]] = {}
+        self._deleted: dict[str, None] = {}
+
+    def take(self, kind: Kind, change: Change | None, document: Document) -> Key | None:
+        """Takes a change in. Returns the job that it concerns, or None where it changes nothing."""
+        metadata = document["metadata"]
+        namespace = metadata["namespace"]
+        gone = change == "DELETED"
+        if gone:
+            self._remember_deletion(metadata["uid"])
+        elif metadata["uid"] in self._deleted:
+            return None
+        if kind == FINE_TUNE_JOB:
+            return self._take_job((namespace, metadata["name"]), document, gone)
+        job = (metadata.get("labels") or {}).get(names.JOB_LABEL)
+        if job is None:
+            return None
+        if kind == JOB:
+            changed = self._take_child((namespace, metadata["name"]), Child.of(document), gone)
+        elif kind == POD:
+            changed = self._take_pod(namespace, Pod.of(document), gone)
+        else:
+            return None
+        return (namespace, job) if changed else None
+
+    def child(self, namespace: str, name: str) -> Child | None:
+        """The Job of an attempt, if one is known."""
+        return self._children.get((namespace, name))
+
+    def pods(self, namespace: str, child: Child | None, name: str) -> tuple[Pod, ...]:
+        """The pods of an attempt's Job (where it is there: of this very Job), those gone included."""
+        known = self._pods.get((namespace, name), {})
+        return tuple(pod for pod in known.values() if child is None or pod.child_uid == child.uid)
+
+    def forget_child(self, namespace: str, name: str) -> None:
+        """Drops a Job that the API server does not know."""
+        self._children.pop((namespace, name), None)
+
+    def forget_attempt(self, namespace: str, name: str) -> None:
+        """Drops the pods that are gone of an attempt that is over and written down."""
+        pods = self._pods.get((namespace, name), {})
+        for uid in [uid for uid, pod in pods.items() if pod.gone]:
+            del pods[uid]
+        if not pods:
+            self._pods.pop((namespace, name), None)
+
+    def forget_job(self, key: Key) -> None:
+        """Drops a FineTuneJob that the API server does not know."""
+        self.jobs.pop(key, None)
+
+    def _take_job(self, key: Key, document: Document, gone: bool) -> Key | None:
+        known = self.jobs.get(key)
+        if gone:
+            if known is not None and known["metadata"]["uid"] == document["metadata"]["uid"]:
+                del self.jobs[key]
+            return key
+        if known is not None and not _newer(_version(document), _version(known)):
+            return None
+        self.jobs[key] = _slim(document)
+        return key
+
+    def _take_child(self, key: Key, child: Child, gone: bool) -> bool:
+        known = self._children.get(key)
+        if gone:
+            if known is not None and known.uid == child.uid:
+                del self._children[key]
+            return True
+        if known is not None and not _newer(child.version, known.version):
+            return False
+        self._children[key] = child
+        return True
+
+    def _take_pod(self, namespace: str, pod: Pod, gone: bool) -> bool:
+        pods = self._pods.setdefault((namespace, pod.child), {})
+        known = pods.get(pod.uid)
+        if known is not None and (known.gone or (not gone and not _newer(pod.version, known.version))):
+            return False
+        pods[pod.uid] = pod.as_gone() if gone else pod
+        return True
+
+    def _remember_deletion(self, uid: str) -> None:
+        self._deleted[uid] = None
+        if len(self._deleted) > _REMEMBERED_DELETIONS:
+            self._deleted.pop(next(iter(self._deleted)))
+
+
+def _slim(document: Document) -> Document:
+    """The document without what nobody here reads."""
+    metadata = {key: value for key, value in document["metadata"].items() if key != "managedFields"}
+    annotations: dict[str, Any] = metadata.get("annotations") or {}
+    if _LAST_APPLIED in annotations:
+        metadata["annotations"] = {key: value for key, value in annotations.items() if key != _LAST_APPLIED}
+    return {"metadata": metadata, "spec": document.get("spec"), "status": document.get("status") or {}}
+
+
+def _version(document: Document) -> str:
+    return str(document["metadata"].get("resourceVersion", ""))
+
+
+def _newer(version: str, than: str) -> bool:
+    """Whether a resourceVersion is newer; where they are no numbers, whether it is another."""
+    if version.isdigit() and than.isdigit():
+        return int(version) > int(than)
+    return version != than or not version

@@ -1,0 +1,41 @@
+"""The one decision of a reconcile: a pure function of what was observed and the clock, which writes nothing."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from .draft import Decision, Draft
+from .observation import Observation
+from .policies import ttl
+from .policies.ends import attempt_end
+from .settings import Settings
+from .stages import alive, at_rest, ended
+
+TERMINAL = frozenset({"Succeeded", "Failed", "Cancelled"})
+
+
+def decide(seen: Observation, settings: Settings, now: datetime) -> Decision:
+    """What to make, delete, write and say. The same observation and moment always give the same answer."""
+    if seen.deleting:
+        return Decision()  # what the job owns goes by garbage collection
+    if seen.status.phase in TERMINAL:
+        return _after_the_end(seen, now)
+    draft = Draft(seen, now)
+    end = attempt_end(seen, now)
+    if seen.spec is None:
+        at_rest.refuse(draft, "Invalid", seen.invalid or "the stored spec is not valid")
+    elif end is not None:
+        ended.take(draft, seen.spec, end)
+    elif seen.child is not None:
+        alive.watch(draft, seen.spec, seen.child)
+    else:
+        at_rest.rest(draft, seen.spec, settings)
+    return draft.decision()
+
+
+def _after_the_end(seen: Observation, now: datetime) -> Decision:
+    """Terminal is terminal: nothing but the job's own deletion is left."""
+    left = ttl.seconds_left(seen, now)
+    if left is not None and left <= 0:
+        return Decision(delete_job=True)
+    return Decision(again_after=left)

@@ -1,0 +1,82 @@
+"""Raises Kubernetes events about jobs, beside the work and never more than one of a kind a minute; decides none."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import time
+from collections.abc import Callable
+from datetime import datetime
+
+import structlog
+
+from finetune_api.v1alpha1 import API_VERSION, KIND
+
+from . import names, times
+from .draft import Note
+from .errors import KubeError
+from .kube.protocol import EVENT, Kube
+from .observation import Observation
+
+LONGEST_NOTE = 1024
+QUIET_SECONDS = 60.0
+_REMEMBERED = 20_000
+_log = structlog.get_logger(__name__)
+
+
+class Announcer:
+    """Writes events in the background: a lost one harms nothing, so that nothing waits for them."""
+
+    def __init__(self, kube: Kube, instance: str, clock: Callable[[], datetime] = times.now) -> None:
+        self._kube = kube
+        self._instance = instance
+        self._clock = clock
+        self._said: dict[tuple[str, str], float] = {}
+        self._writing: set[asyncio.Task[None]] = set()
+
+    def announce(self, seen: Observation, note: Note) -> None:
+        """Raises an event about the job, unless the same was said within a minute."""
+        kind, now = (seen.uid, note.reason), time.monotonic()
+        if now - self._said.get(kind, float("-inf")) < QUIET_SECONDS:
+            return
+        if len(self._said) > _REMEMBERED:
+            self._said.clear()
+        self._said[kind] = now
+        _log.info(note.message, reason=note.reason, job=f"{seen.namespace}/{seen.name}")
+        task = asyncio.create_task(self._write(seen, note))
+        self._writing.add(task)
+        task.add_done_callback(self._writing.discard)
+
+    async def flush(self) -> None:
+        """Waits until all events are written."""
+        while self._writing:
+            await asyncio.gather(*self._writing)
+
+    async def _write(self, seen: Observation, note: Note) -> None:
+        try:
+            await self._kube.create(EVENT, self._document(seen, note))
+        except KubeError as error:
+            _log.warning("an event was lost", reason=note.reason, error=str(error))
+
+    def _document(self, seen: Observation, note: Note) -> dict[str, object]:
+        moment = self._clock()
+        tag = hashlib.sha256(f"{seen.uid} {note.reason} {moment.timestamp()}".encode()).hexdigest()[:16]
+        return {
+            "apiVersion": EVENT.api_version,
+            "kind": EVENT.name,
+            "metadata": {"name": f"{seen.name}.{tag}", "namespace": seen.namespace},
+            "eventTime": times.micro_text(moment),
+            "type": note.type,
+            "reason": note.reason,
+            "action": "Reconcile",
+            "note": note.message[:LONGEST_NOTE],
+            "regarding": {
+                "apiVersion": API_VERSION,
+                "kind": KIND,
+                "name": seen.name,
+                "namespace": seen.namespace,
+                "uid": seen.uid,
+            },
+            "reportingController": f"finetune.dev/{names.MANAGER}",
+            "reportingInstance": self._instance[:128],
+        }

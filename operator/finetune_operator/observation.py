@@ -1,0 +1,210 @@
+"""What a reconcile knows of one job, as plain values; reads nothing and decides nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from typing import Any
+
+from finetune_api.trainer_contract import AttemptRecord, ProgressReport
+from finetune_api.v1alpha1.spec import FineTuneJobSpec
+from finetune_api.v1alpha1.status import FineTuneJobStatus
+
+from . import names, times
+
+_UNSCHEDULABLE = ("Unschedulable", "SchedulingGated")
+
+
+@dataclass(frozen=True, slots=True)
+class Pod:
+    """One pod of an attempt, with what matters of it; small, since the cache holds all of them."""
+
+    name: str
+    uid: str
+    version: str
+    child: str
+    """Name of the Job that made it."""
+    child_uid: str | None
+    index: int
+    phase: str
+    address: str | None = None
+    node: str | None = None
+    created: datetime | None = None
+    started: datetime | None = None
+    finished: datetime | None = None
+    exit_code: int | None = None
+    end_reason: str | None = None
+    """The container's: Completed, Error, OOMKilled ..."""
+    message: str | None = None
+    """The termination message."""
+    waiting: str | None = None
+    """Why it does not start, where that is a trouble: `reason: message`."""
+    disruption: str | None = None
+    """The reason of a DisruptionTarget condition."""
+    delete_by: datetime | None = None
+    """Under deletion: when its grace ends."""
+    delete_asked: datetime | None = None
+    gone: bool = False
+    """Seen to be deleted from the API; kept for its record until the attempt is over."""
+
+    @property
+    def ended(self) -> bool:
+        return self.gone or self.exit_code is not None or self.phase in ("Succeeded", "Failed")
+
+    def record(self, job_uid: str) -> AttemptRecord | None:
+        """The trainer's own account of the end, where there is a true one of this job."""
+        if not self.message:
+            return None
+        try:
+            record = AttemptRecord.load(self.message)
+        except ValueError:
+            return None
+        return record if record.uid == job_uid else None
+
+    @classmethod
+    def of(cls, document: dict[str, Any]) -> Pod:
+        metadata, status = document["metadata"], document.get("status") or {}
+        conditions = {c["type"]: c for c in status.get("conditions") or ()}
+        containers = {c["name"]: c for c in status.get("containerStatuses") or ()}
+        container: dict[str, Any] = containers.get(names.CONTAINER, {})
+        state = container.get("state") or {}
+        ended, running = state.get("terminated") or {}, state.get("running") or {}
+        delete_by = times.parse(metadata.get("deletionTimestamp"))
+        grace = timedelta(seconds=metadata.get("deletionGracePeriodSeconds") or 0)
+        disruption = conditions.get("DisruptionTarget") or {}
+        owner: dict[str, Any] = next(iter(metadata.get("ownerReferences") or ()), {})
+        return cls(
+            name=metadata["name"],
+            uid=metadata["uid"],
+            version=metadata.get("resourceVersion", ""),
+            child=(metadata.get("labels") or {}).get(names.CHILD_LABEL, ""),
+            child_uid=owner.get("uid"),
+            index=int((metadata.get("annotations") or {}).get(names.COMPLETION_INDEX, 0)),
+            phase=status.get("phase", "Pending"),
+            address=status.get("podIP"),
+            node=(document.get("spec") or {}).get("nodeName"),
+            created=times.parse(metadata.get("creationTimestamp")),
+            started=times.parse(running.get("startedAt") or ended.get("startedAt")),
+            finished=times.parse(ended.get("finishedAt")),
+            exit_code=ended.get("exitCode"),
+            end_reason=ended.get("reason") or status.get("reason"),
+            message=ended.get("message"),
+            waiting=_trouble(state.get("waiting") or {}, conditions.get("PodScheduled") or {}),
+            disruption=disruption.get("reason", "Disrupted") if disruption.get("status") == "True" else None,
+            delete_by=delete_by,
+            delete_asked=delete_by - grace if delete_by else None,
+        )
+
+    def as_gone(self) -> Pod:
+        return replace(self, gone=True)
+
+
+def _trouble(waiting: dict[str, Any], scheduled: dict[str, Any]) -> str | None:
+    if scheduled.get("status") == "False" and scheduled.get("reason") in _UNSCHEDULABLE:
+        return f"{scheduled['reason']}: {scheduled.get('message', '')}"
+    reason = waiting.get("reason")
+    if reason in (None, "ContainerCreating", "PodInitializing"):
+        return None
+    if reason == "CreateContainerConfigError" and "secret" in waiting.get("message", "").lower():
+        reason = "SecretNotFound"
+    return f"{reason}: {waiting.get('message', '')}"
+
+
+@dataclass(frozen=True, slots=True)
+class Child:
+    """The Job of an attempt."""
+
+    name: str
+    uid: str
+    version: str
+    owner_uid: str | None
+    created: datetime | None = None
+    started: datetime | None = None
+    """When it began, or began again after a suspension; not set while suspended."""
+    deleting: datetime | None = None
+    suspended: bool = False
+    complete: bool = False
+    failed: str | None = None
+    """`reason: message` of the Failed condition."""
+    ended: datetime | None = None
+    terminating: int = 0
+
+    @property
+    def over(self) -> bool:
+        """Complete or Failed, and no pod is left running."""
+        return (self.complete or self.failed is not None) and self.terminating == 0
+
+    @classmethod
+    def of(cls, document: dict[str, Any]) -> Child:
+        metadata, status = document["metadata"], document.get("status") or {}
+        conditions = {c["type"]: c for c in status.get("conditions") or () if c.get("status") == "True"}
+        end = conditions.get("Complete") or conditions.get("Failed")
+        failed = conditions.get("Failed")
+        owner: dict[str, Any] = next((o for o in metadata.get("ownerReferences") or () if o.get("controller")), {})
+        return cls(
+            name=metadata["name"],
+            uid=metadata["uid"],
+            version=metadata.get("resourceVersion", ""),
+            owner_uid=owner.get("uid"),
+            created=times.parse(metadata.get("creationTimestamp")),
+            started=times.parse(status.get("startTime")),
+            deleting=times.parse(metadata.get("deletionTimestamp")),
+            suspended=bool((document.get("spec") or {}).get("suspend")),
+            complete="Complete" in conditions,
+            failed=f"{failed.get('reason', 'Failed')}: {failed.get('message', '')}" if failed else None,
+            ended=times.parse(end.get("lastTransitionTime")) if end else None,
+            terminating=status.get("terminating") or 0,
+        )
+
+
+@dataclass(frozen=True)
+class Obstacle:
+    """Something outside the job that keeps it from starting; it may go away by itself."""
+
+    reason: str
+    message: str
+    passing: bool = False
+    """Known to go soon: wait without a word."""
+
+
+@dataclass(frozen=True)
+class Observation:
+    """One job, its current attempt and everything a decision needs, at one moment."""
+
+    name: str
+    namespace: str
+    uid: str
+    generation: int
+    created: datetime
+    spec: FineTuneJobSpec | None
+    """None when the stored spec is not valid for this operator; `invalid` says why."""
+    status: FineTuneJobStatus
+    labels: dict[str, str] = field(default_factory=dict)
+    annotations: dict[str, str] = field(default_factory=dict)
+    invalid: str | None = None
+    deleting: bool = False
+    child: Child | None = None
+    """The current attempt's Job; None is certain: the API server was asked."""
+    older_child: Child | None = None
+    """The Job of the attempt before the last, which is no longer of use."""
+    pods: tuple[Pod, ...] = ()
+    """The pods of the current attempt, those gone from the API included."""
+    lost_pods: tuple[Pod, ...] = ()
+    """Pods whose node is gone and whose grace is long over."""
+    report: ProgressReport | None = None
+    obstacle: Obstacle | None = None
+
+    @property
+    def attempt(self) -> int:
+        return self.status.attempt or 1
+
+    @property
+    def nodes(self) -> int:
+        compute = self.spec.compute if self.spec else None
+        return (compute.nodes if compute else None) or 1
+
+
+def running(pods: Iterable[Pod]) -> int:
+    """How many of the pods run now."""
+    return sum(pod.phase == "Running" and not pod.ended for pod in pods)

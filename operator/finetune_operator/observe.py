@@ -1,0 +1,173 @@
+"""Gathers what a decision needs: from the caches where presence is enough, else from the API server."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+from finetune_api.v1alpha1.defaults import resolve
+from finetune_api.v1alpha1.spec import FineTuneJobSpec
+from finetune_api.v1alpha1.status import FineTuneJobStatus
+
+from . import names, times
+from .builders import mounts
+from .cache import Cache, Key
+from .decide import TERMINAL
+from .errors import NotFoundError
+from .kube.protocol import CLAIM, CONFIG_MAP, JOB, NODE, POD, Document, Kind, Kube
+from .observation import Child, Observation, Obstacle, Pod
+from .policies.ends import CREATED
+from .progress import ProgressReader
+from .settings import Settings
+
+FORCE_AFTER = timedelta(seconds=60)
+VERIFY_AFTER = 240.0
+TRUSTED_SECONDS = 60.0
+"""How long something outside that was there is taken to be there still."""
+
+
+class Observer:
+    """Makes observations of jobs, with as few requests as can be."""
+
+    def __init__(self, kube: Kube, cache: Cache, progress: ProgressReader, settings: Settings) -> None:
+        self._kube = kube
+        self._cache = cache
+        self._progress = progress
+        self._settings = settings
+        self._seen_at: dict[tuple[str, str, str], float] = {}
+        self._verified: dict[str, float] = {}
+
+    async def observe(self, key: Key, now: datetime) -> Observation | None:
+        """The job as it is now, or None when there is none."""
+        document = self._cache.jobs.get(key)
+        if document is None:
+            return None
+        metadata = document["metadata"]
+        namespace, name = key
+        spec, invalid = _read_spec(document)
+        status = FineTuneJobStatus.model_validate(document["status"])
+        uid, attempt = metadata["uid"], status.attempt or 1
+        base = Observation(
+            name=name,
+            namespace=namespace,
+            uid=uid,
+            generation=metadata.get("generation", 1),
+            created=times.parse(metadata["creationTimestamp"]) or now,
+            spec=spec,
+            status=status,
+            labels=metadata.get("labels") or {},
+            annotations=metadata.get("annotations") or {},
+            invalid=invalid,
+            deleting="deletionTimestamp" in metadata,
+        )
+        if base.deleting or spec is None or status.phase in TERMINAL:
+            return base
+        child = await self._child(base)
+        pods = await self._pods(base, child)
+        return replace(
+            base,
+            child=child,
+            older_child=self._older(namespace, name, attempt, uid),
+            pods=pods,
+            lost_pods=await self._lost(pods, now),
+            report=self._progress.report(key, uid),
+            obstacle=await self._obstacle(base) if child is None and _may_start(base) else None,
+        )
+
+    async def _child(self, job: Observation) -> Child | None:
+        """The current attempt's Job. None is certain where the attempt was begun."""
+        name = names.child_name(job.name, job.attempt)
+        child = self._cache.child(job.namespace, name)
+        if child is not None and child.owner_uid != job.uid:
+            child = None  # another job's that had this name; creating tells
+        begun = job.status.phase in CREATED
+        if child is None and not begun:
+            return None
+        if child is not None and not self._is_due(child):
+            return child
+        try:
+            document = await self._kube.get(JOB, job.namespace, name)
+        except NotFoundError:
+            self._cache.forget_child(job.namespace, name)
+            return None
+        self._cache.take(JOB, None, document)
+        child = Child.of(document)
+        self._verified[child.uid] = time.monotonic()
+        return child if child.owner_uid == job.uid else None
+
+    def _is_due(self, child: Child) -> bool:
+        """Whether a live Job has to be asked for again: its deletion may have been lost with a watch."""
+        if child.over:
+            self._verified.pop(child.uid, None)
+            return False
+        now = time.monotonic()
+        return now - self._verified.setdefault(child.uid, now) > VERIFY_AFTER
+
+    async def _pods(self, job: Observation, child: Child | None) -> tuple[Pod, ...]:
+        """The attempt's pods; asked for where the Job is over and not all their ends were seen."""
+        name = names.child_name(job.name, job.attempt)
+        pods = self._cache.pods(job.namespace, child, name)
+        if child is None or not child.over or sum(pod.ended for pod in pods) >= job.nodes:
+            return pods
+        for document in await self._kube.list(POD, job.namespace, f"{names.CHILD_LABEL}={name}"):
+            self._cache.take(POD, None, document)
+        return self._cache.pods(job.namespace, child, name)
+
+    def _older(self, namespace: str, job: str, attempt: int, uid: str) -> Child | None:
+        """The Job of the attempt before the last: the last one's is kept, for its log."""
+        older = self._cache.child(namespace, names.child_name(job, attempt - 2)) if attempt > 2 else None
+        return older if older is not None and older.owner_uid == uid and older.deleting is None else None
+
+    async def _lost(self, pods: tuple[Pod, ...], now: datetime) -> tuple[Pod, ...]:
+        """Pods under deletion long after their grace, on nodes that are not ready or gone."""
+        lost = []
+        for pod in pods:
+            overdue = pod.delete_by is not None and now > pod.delete_by + FORCE_AFTER
+            if overdue and not pod.gone and pod.node is not None and not await self._is_ready(pod.node):
+                lost.append(pod)
+        return tuple(lost)
+
+    async def _is_ready(self, node: str) -> bool:
+        try:
+            document = await self._kube.get(NODE, "", node)
+        except NotFoundError:
+            return False
+        conditions = (document.get("status") or {}).get("conditions") or ()
+        return any(c["type"] == "Ready" and c["status"] == "True" for c in conditions)
+
+    async def _obstacle(self, job: Observation) -> Obstacle | None:
+        """What the job refers to and is not there."""
+        assert job.spec is not None
+        resolved = resolve(job.spec, self._settings.platform).spec.dump()
+        existing = resolved.get("storage", {}).get("claim", {}).get("name")
+        for claim in sorted({*mounts.claims(resolved), *([existing] if existing else [])}):
+            if claim != names.claim_name(job.name) and not await self._is_there(CLAIM, job.namespace, claim):
+                return Obstacle("ClaimNotFound", f"there is no PersistentVolumeClaim {claim} in {job.namespace}")
+        for config_map in mounts.config_maps(resolved):
+            if not await self._is_there(CONFIG_MAP, job.namespace, config_map):
+                return Obstacle("ConfigMapNotFound", f"there is no ConfigMap {config_map} in {job.namespace}")
+        return None
+
+    async def _is_there(self, kind: Kind, namespace: str, name: str) -> bool:
+        key = (kind.plural, namespace, name)
+        now = time.monotonic()
+        if now - self._seen_at.get(key, float("-inf")) < TRUSTED_SECONDS:
+            return True
+        if not await self._kube.exists(kind, namespace, name):
+            return False
+        if len(self._seen_at) > 10_000:
+            self._seen_at.clear()
+        self._seen_at[key] = now
+        return True
+
+
+def _read_spec(document: Document) -> tuple[FineTuneJobSpec | None, str | None]:
+    try:
+        return FineTuneJobSpec.model_validate(document["spec"]), None
+    except ValueError as error:
+        return None, f"the stored spec is not valid for this version: {error}"
+
+
+def _may_start(job: Observation) -> bool:
+    return job.spec is not None and not job.spec.suspend and not job.spec.cancel

@@ -1,0 +1,1 @@
+"""What follows from what: one policy a file, pure functions of an observation and a moment."""

@@ -1,0 +1,28 @@
+"""Disruptions cost no retry, but five in a row without a new checkpoint count as one failure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from finetune_api.v1alpha1.status import FineTuneJobStatus, HistoryEntry
+
+LIMIT = 5
+TOO_OFTEN = "DisruptedTooOften"
+FREE = frozenset({"Interrupted", "Disrupted", "Evicted", "Preempted", "NodeLost", "PodDeleted", "JobDeleted"})
+
+
+def without_progress(history: Sequence[HistoryEntry]) -> int:
+    """How many of the last runs in a row were disrupted and left the checkpoint where it was."""
+    count = 0
+    for entry in reversed(history):
+        if entry.reason not in FREE or (count and entry.to_step != history[-1].to_step):
+            break
+        count += 1
+    return count
+
+
+def too_often(status: FineTuneJobStatus, checkpoint_step: int | None) -> bool:
+    """Whether one more disruption, with the newest checkpoint at this step, makes a row that counts as a failure."""
+    closed = [entry for entry in status.history or () if entry.ended]
+    now = HistoryEntry(attempt=0, reason="Disrupted", to_step=checkpoint_step)
+    return without_progress([*closed, now]) >= LIMIT

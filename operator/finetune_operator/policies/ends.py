@@ -1,0 +1,172 @@
+"""How an attempt ended, read from its Job, its pods and the trainer's own record; not what follows from it."""
+
+from __future__ import annotations
+
+import re
+import signal
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal
+
+from finetune_api.trainer_contract import AttemptRecord, EndKind, ExitCode
+
+from ..observation import Observation, Pod
+
+EndName = Literal[
+    "Finished",
+    "UserError",
+    "DeviceOutOfMemory",
+    "HostOutOfMemory",
+    "Diverged",
+    "Interrupted",
+    "Disrupted",
+    "Hang",
+    "DeviceUnavailable",
+    "Crash",
+    "StartDeadlineExceeded",
+]
+CREATED = frozenset({"Queued", "Starting", "Running", "Suspending"})
+"""Phases in which the attempt's Job has been made: when it is not there, it is gone."""
+INTENDED: dict[str, EndName] = {"StartDeadlineExceeded": "StartDeadlineExceeded", "Hang": "Hang"}
+"""Reasons for which the operator itself ends an attempt; written to status.failure before the Job is deleted."""
+_DECISIVE = frozenset({"UserError", "DeviceOutOfMemory", "HostOutOfMemory", "Diverged", "Hang", "DeviceUnavailable"})
+_DISRUPTIONS = {
+    "PreemptionByScheduler": "Preempted",
+    "EvictionByEvictionAPI": "Evicted",
+    "TerminationByKubelet": "Evicted",
+    "DeletionByTaintManager": "NodeLost",
+    "DeletionByPodGC": "NodeLost",
+}
+_NAMES: dict[EndKind, EndName] = {
+    EndKind.FINISHED: "Finished",
+    EndKind.USER_ERROR: "UserError",
+    EndKind.DEVICE_OUT_OF_MEMORY: "DeviceOutOfMemory",
+    EndKind.HOST_OUT_OF_MEMORY: "HostOutOfMemory",
+    EndKind.DIVERGED: "Diverged",
+    EndKind.INTERRUPTED: "Interrupted",
+    EndKind.HANG: "Hang",
+    EndKind.DEVICE_UNAVAILABLE: "DeviceUnavailable",
+    EndKind.INTERNAL_ERROR: "Crash",
+}
+_EXIT_CODE = re.compile(r"exit code (\d+)")
+
+
+@dataclass(frozen=True)
+class End:
+    """The end of an attempt: its kind, and what is known of the pod that decided it."""
+
+    name: EndName
+    at: datetime
+    reason: str
+    """For history: the name, or what disrupted it (Evicted, Preempted, NodeLost, PodDeleted, JobDeleted)."""
+    message: str = ""
+    pod: Pod | None = None
+    record: AttemptRecord | None = None
+
+    @property
+    def exit_code(self) -> int | None:
+        from_record = self.record.exit_code if self.record else None
+        return from_record if from_record is not None else (self.pod.exit_code if self.pod else None)
+
+    @property
+    def signal(self) -> str | None:
+        if self.record and self.record.signal:
+            return self.record.signal
+        code = self.pod.exit_code if self.pod else None
+        if code is None or code <= 128:
+            return None
+        try:
+            return signal.Signals(code - 128).name
+        except ValueError:
+            return None
+
+
+def attempt_end(seen: Observation, now: datetime) -> End | None:
+    """How the current attempt ended, or None when it has not (or has not begun)."""
+    child = seen.child
+    if child is None and seen.status.phase not in CREATED:
+        return None
+    if child is not None and not child.over:
+        return None
+    at = (child.ended if child else None) or now
+    ended = [pod for pod in seen.pods if pod.ended]
+    if child is not None and child.complete:
+        return _finished(seen, at, ended)
+    end = _of_pods(seen, at, ended) or _of_job(seen, at)
+    intended = seen.status.failure
+    if intended and intended.attempt == seen.attempt and end.name in ("Interrupted", "Disrupted"):
+        name = INTENDED.get(intended.reason)
+        if name:
+            return End(name, at, name, intended.message or "", end.pod, end.record)
+    return end
+
+
+def _finished(seen: Observation, at: datetime, pods: list[Pod]) -> End:
+    first = next((pod for pod in sorted(pods, key=lambda p: p.index)), None)
+    return End("Finished", at, "Finished", "", first, first.record(seen.uid) if first else None)
+
+
+def _of_job(seen: Observation, at: datetime) -> End:
+    """Without pods: what the Job's own condition says, else that somebody took it away."""
+    if seen.child is None:
+        return End("Disrupted", at, "JobDeleted", f"the Job of attempt {seen.attempt} was deleted")
+    failed = seen.child.failed or ""
+    code = _EXIT_CODE.search(failed)
+    if code:
+        name = _of_exit_code(int(code.group(1)))
+        return End(name, at, name, failed)
+    return End("Disrupted", at, "PodDeleted", failed)
+
+
+def _of_pods(seen: Observation, at: datetime, pods: list[Pod]) -> End | None:
+    """The pod whose end came first among those that say most."""
+    ends = [_of_pod(pod, seen.uid, at) for pod in sorted(pods, key=lambda p: (p.finished or at, p.index))]
+    decisive = next((end for end in ends if end.name in _DECISIVE), None)
+    if decisive:
+        return decisive
+    crash = next((end for end in ends if end.name == "Crash"), None)
+    disrupted = next((end for end in ends if end.name in ("Disrupted", "Interrupted")), None)
+    if crash and disrupted and not _came_before(disrupted, crash):
+        return crash
+    # Everything but a success is weaker than a Job that failed or was taken away.
+    return disrupted or crash or next((end for end in ends if seen.child is None), None)
+
+
+def _came_before(disrupted: End, crash: End) -> bool:
+    """Whether a disruption explains a crash elsewhere: the Job controller itself deletes the others after a crash."""
+    pod, crashed = disrupted.pod, crash.pod
+    if pod is None or crashed is None or pod is crashed:
+        return False
+    if pod.disruption:
+        return True
+    return bool(pod.delete_asked and crashed.finished and pod.delete_asked < crashed.finished)
+
+
+def _of_pod(pod: Pod, job_uid: str, at: datetime) -> End:
+    record = pod.record(job_uid)
+    when = pod.finished or at
+    disruption = _DISRUPTIONS.get(pod.disruption, "Disrupted") if pod.disruption else None
+    if record is not None:
+        name = _name(record.kind)
+        reason = disruption if disruption and name == "Interrupted" else name
+        return End(name, at, reason, record.message, pod, record)
+    if pod.end_reason == "OOMKilled":
+        return End("HostOutOfMemory", when, "HostOutOfMemory", "the container was killed for its memory", pod)
+    if disruption:
+        return End("Disrupted", at, disruption, f"pod {pod.name}: {pod.disruption}", pod)
+    if pod.exit_code == 0:
+        return End("Finished", at, "Finished", "", pod)
+    if pod.exit_code is not None and _of_exit_code(pod.exit_code) != "Crash":
+        name = _of_exit_code(pod.exit_code)
+        return End(name, at, name, f"the trainer ended with {pod.exit_code} and left no record", pod)
+    if pod.exit_code is None or pod.delete_asked is not None:
+        return End("Disrupted", at, "PodDeleted", f"pod {pod.name} was deleted", pod)
+    return End("Crash", at, "Crash", f"the trainer ended with exit code {pod.exit_code} and left no record", pod)
+
+
+def _name(kind: EndKind) -> EndName:
+    return _NAMES[kind]
+
+
+def _of_exit_code(code: int) -> EndName:
+    return _name(ExitCode(code).kind) if code in list(ExitCode) else "Crash"

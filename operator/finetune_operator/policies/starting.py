@@ -1,0 +1,39 @@
+"""Whether an attempt has started, what keeps it from that, and how long it may take."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from ..observation import Observation, running
+
+DEADLINE = 3600
+PATIENCE = 5.0
+"""Seconds for which a pod may be unschedulable unmentioned: volumes are bound and nodes added meanwhile."""
+
+
+def started(seen: Observation) -> bool:
+    """Whether all pods run, or did before one ended."""
+    begun = sum(pod.started is not None or pod.phase in ("Running", "Succeeded", "Failed") for pod in seen.pods)
+    return begun >= seen.nodes and running(seen.pods) > 0
+
+
+def trouble(seen: Observation, now: datetime) -> tuple[str, str] | None:
+    """Reason and message of what keeps the first troubled pod from starting."""
+    for pod in sorted(seen.pods, key=lambda p: p.index):
+        if pod.waiting and not pod.ended and pod.created and (now - pod.created).total_seconds() >= PATIENCE:
+            reason, _, message = pod.waiting.partition(": ")
+            return reason, f"pod {pod.name}: {message}"
+    return None
+
+
+def has_young_trouble(seen: Observation) -> bool:
+    """Whether a pod has a trouble that may be worth a word soon."""
+    return any(pod.waiting and not pod.ended for pod in seen.pods)
+
+
+def seconds_left(seen: Observation, now: datetime) -> float:
+    """Seconds in which all pods must run."""
+    policy = seen.spec.retry_policy if seen.spec else None
+    allowed = policy.start_deadline_seconds if policy and policy.start_deadline_seconds is not None else DEADLINE
+    began = (seen.child.started or seen.child.created if seen.child else None) or now
+    return allowed - (now - began).total_seconds()

@@ -1,0 +1,118 @@
+"""A work queue that never holds a key twice and never gives one key to two workers; knows nothing of what keys mean.
+
+As in client-go: a key added while it is worked on is given out again afterwards. Failures back off per key.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import Generic, TypeVar
+
+FIRST_BACKOFF = 0.05
+LONGEST_BACKOFF = 60.0
+
+K = TypeVar("K")
+
+
+class WorkQueue(Generic[K]):
+    """Keys that wait for a worker. Belongs to one event loop; all times are seconds of `clock`."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._ready: deque[K] = deque()
+        self._dirty: set[K] = set()
+        self._working: dict[K, float] = {}
+        self._due: dict[K, float] = {}
+        self._heap: list[tuple[float, int, K]] = []
+        self._order = 0
+        self._failures: dict[K, int] = {}
+        self._wake = asyncio.Event()
+
+    def add(self, key: K) -> None:
+        """Asks for the key to be worked on now. A later time that was asked for stays."""
+        if key in self._dirty:
+            return
+        self._dirty.add(key)
+        if key not in self._working:
+            self._ready.append(key)
+            self._wake.set()
+
+    def add_after(self, key: K, seconds: float) -> None:
+        """Asks for the key to be worked on after a time; of several times the earliest counts."""
+        due = self._clock() + max(0.0, seconds)
+        if due >= self._due.get(key, float("inf")):
+            return
+        self._due[key] = due
+        self._order += 1
+        heapq.heappush(self._heap, (due, self._order, key))
+        self._wake.set()
+
+    def forget(self, key: K) -> None:
+        """Drops what is planned for the key and what is known of its failures."""
+        self._due.pop(key, None)
+        self._failures.pop(key, None)
+
+    def failed(self, key: K, at_least: float = 0.0) -> float:
+        """Plans another try, later with each failure in a row. Returns the seconds until then."""
+        failures = self._failures.get(key, 0)
+        self._failures[key] = failures + 1
+        delay = max(at_least, min(FIRST_BACKOFF * 2.0 ** min(failures, 30), LONGEST_BACKOFF))
+        self.add_after(key, delay)
+        return delay
+
+    def succeeded(self, key: K) -> None:
+        """Ends a row of failures."""
+        self._failures.pop(key, None)
+
+    async def get(self) -> K:
+        """The next key, once there is one. The caller says `done` afterwards."""
+        while True:
+            delay = self._release_due()
+            if self._ready:
+                key = self._ready.popleft()
+                self._dirty.discard(key)
+                self._working[key] = self._clock()
+                return key
+            self._wake.clear()
+            if delay is None:
+                await self._wake.wait()
+            else:
+                try:
+                    async with asyncio.timeout(delay):
+                        await self._wake.wait()
+                except TimeoutError:
+                    continue
+
+    def done(self, key: K) -> None:
+        """Ends the work on a key; gives it out again when it was added meanwhile."""
+        self._working.pop(key, None)
+        if key in self._dirty:
+            self._ready.append(key)
+            self._wake.set()
+
+    def __len__(self) -> int:
+        """Keys that wait for a worker now."""
+        return len(self._ready)
+
+    def longest_work(self) -> float:
+        """Seconds that the oldest unfinished piece of work has taken; 0 when nothing is worked on."""
+        return max((self._clock() - since for since in self._working.values()), default=0.0)
+
+    def _release_due(self) -> float | None:
+        """Makes what is due ready. Returns the seconds until the next, or None."""
+        now = self._clock()
+        while self._heap:
+            due, _, key = self._heap[0]
+            if self._due.get(key) != due:
+                heapq.heappop(self._heap)  # forgotten, or an earlier time was asked for
+            elif due <= now:
+                heapq.heappop(self._heap)
+                del self._due[key]
+                self.add(key)
+            else:
+                return due - now
+        return None

@@ -1,0 +1,158 @@
+"""Writes what is learnt of an attempt (a progress report, a record, an end) into a status; decides nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from finetune_api.trainer_contract import (
+    Adaptation,
+    AttemptRecord,
+    CheckpointState,
+    Effective,
+    ProgressReport,
+)
+from finetune_api.v1alpha1.status import (
+    CheckpointStatus,
+    EffectiveStatus,
+    Failure,
+    FineTuneJobStatus,
+    HistoryEntry,
+    OutputStatus,
+    Progress,
+    Restarts,
+)
+
+from . import times
+from .policies.ends import End
+from .policies.retry import Charge
+
+LONGEST_HISTORY = 20
+MOST_WARNINGS = 10
+MOST_REASONS = 20
+
+
+def merge_report(status: FineTuneJobStatus, report: ProgressReport) -> None:
+    """Takes a running trainer's report over."""
+    status.progress = Progress.model_validate(
+        {
+            **report.model_dump(include=set(Progress.model_fields) - {"summary", "eta"}),
+            "summary": summary(report.step, report.total_steps),
+            "eta": times.duration_text(report.remaining_seconds) if report.remaining_seconds is not None else None,
+        }
+    )
+    _merge_common(status, report.checkpoint, report.effective, report.warnings)
+
+
+def merge_record(status: FineTuneJobStatus, record: AttemptRecord, claim: str | None) -> None:
+    """Takes the record of an ended attempt over."""
+    _merge_common(status, record.checkpoint, record.effective, record.warnings)
+    if record.metrics:
+        status.metrics = dict(record.metrics)
+    if record.output is not None:
+        status.output = OutputStatus(
+            claim=claim, path=record.output.path, adapter=record.output.adapter, bytes=record.output.bytes
+        )
+    if record.step is not None:
+        before = status.progress or Progress()
+        total = record.total_steps or before.total_steps
+        moved = {"step": record.step, "total_steps": total, "summary": summary(record.step, total)}
+        status.progress = before.model_copy(update={**moved, "remaining_seconds": None, "eta": None, "stage": None})
+
+
+def _merge_common(
+    status: FineTuneJobStatus, checkpoint: CheckpointState, effective: Effective, warnings: Sequence[str]
+) -> None:
+    if checkpoint.latest is not None:
+        status.checkpoint = CheckpointStatus.model_validate(checkpoint.model_dump())
+    said = effective.model_dump(exclude_none=True, include=set(EffectiveStatus.model_fields) - {"because"})
+    status.effective = (status.effective or EffectiveStatus()).model_copy(update=said)
+    because(status, effective.because)
+    if warnings:
+        status.warnings = _together(status.warnings, warnings, MOST_WARNINGS)
+
+
+def because(status: FineTuneJobStatus, reasons: Sequence[str]) -> None:
+    """Adds reasons to those of status.effective."""
+    if reasons:
+        effective = status.effective or EffectiveStatus()
+        status.effective = effective.model_copy(update={"because": _together(effective.because, reasons, MOST_REASONS)})
+
+
+def _together(before: Sequence[str] | None, more: Sequence[str], most: int) -> list[str]:
+    """Both, each once, the newest `most` of them."""
+    return list(dict.fromkeys([*(before or ()), *more]))[-most:]
+
+
+def summary(step: int, total: int | None) -> str:
+    """`30% (120/400)`, or the step alone."""
+    return f"{100 * step // total}% ({step}/{total})" if total else f"step {step}"
+
+
+def open_run(status: FineTuneJobStatus, attempt: int, started: datetime) -> None:
+    """Begins the history line of a run."""
+    entry = HistoryEntry(attempt=attempt, started=times.text(started))
+    status.history = [*(status.history or ()), entry][-LONGEST_HISTORY:]
+
+
+def close_run(
+    status: FineTuneJobStatus,
+    attempt: int,
+    reason: str,
+    ended: datetime,
+    started: datetime | None,
+    record: AttemptRecord | None = None,
+) -> None:
+    """Ends the history line of the current run (or writes a whole one) and adds its time to the active seconds."""
+    history = list(status.history or ())
+    entry = history.pop() if history and not history[-1].ended and history[-1].attempt == attempt else None
+    entry = entry or HistoryEntry(attempt=attempt, started=times.text(started) if started else None)
+    begun = times.parse(entry.started)
+    ended = max(ended, begun) if begun else ended
+    if begun:
+        status.active_seconds = (status.active_seconds or 0) + round((ended - begun).total_seconds())
+    step = record.step if record else None
+    closed = {
+        "ended": times.text(ended),
+        "reason": reason,
+        "run": record.run if record else None,
+        "from_step": record.from_step if record else None,
+        "to_step": step if reason == "Finished" else checkpoint_step(status, record),
+    }
+    status.history = [*history, entry.model_copy(update=closed)][-LONGEST_HISTORY:]
+
+
+def checkpoint_step(status: FineTuneJobStatus, record: AttemptRecord | None = None) -> int | None:
+    """The step of the newest complete checkpoint: as the record says, else as status knows."""
+    newest = record.checkpoint.latest if record else None
+    known = status.checkpoint.latest if status.checkpoint else None
+    return newest.step if newest else (known.step if known else None)
+
+
+def failure(end: End, attempt: int, reason: str, advice: str) -> Failure:
+    """Why an attempt ended badly, for status.failure."""
+    return Failure(
+        reason=reason,
+        attempt=attempt,
+        rank=end.record.rank if end.record and end.record.rank is not None else (end.pod.index if end.pod else None),
+        node=end.pod.node if end.pod else None,
+        exit_code=end.exit_code,
+        signal=end.signal,
+        message=end.message or None,
+        advice=advice or None,
+    )
+
+
+def charge(status: FineTuneJobStatus, to: Charge | None) -> None:
+    """Counts a restart, by its cause."""
+    before = status.restarts or Restarts()
+    more = {"total": before.total + 1}
+    if to is not None:
+        more[to] = getattr(before, to) + 1
+    status.restarts = before.model_copy(update=more)
+
+
+def adapt(status: FineTuneJobStatus, adaptation: Adaptation) -> None:
+    """Keeps what the next attempt does differently for its memory's sake."""
+    effective = status.effective or EffectiveStatus()
+    status.effective = effective.model_copy(update=adaptation.model_dump(exclude_none=True))

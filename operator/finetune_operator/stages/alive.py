@@ -1,0 +1,114 @@
+"""An attempt is there and has not ended: stop it if it is to stop, else say how far it is."""
+
+from __future__ import annotations
+
+from finetune_api.v1alpha1.spec import FineTuneJobSpec
+from finetune_api.v1alpha1.status import Failure
+
+from .. import recording, times
+from ..conditions import find
+from ..draft import Draft
+from ..observation import Child
+from ..policies import deadline, hang
+from ..policies import starting as start
+from ..policies.ends import INTENDED
+
+VERIFY_EVERY = 300.0
+"""Seconds after which a live attempt is looked at again without cause: a watch may have lost its end."""
+
+
+def watch(draft: Draft, spec: FineTuneJobSpec, child: Child) -> None:
+    """Decides about a live attempt."""
+    seen = draft.seen
+    draft.look_again(VERIFY_EVERY)
+    if child.over or child.complete or child.failed:
+        return  # pods are on their way out
+    if _is_to_stop(draft, spec):
+        if child.deleting is None:
+            draft.delete.append(child)
+        if spec.suspend and not spec.cancel and seen.status.phase != "Suspending":
+            draft.phase("Suspending", "Suspending", "the trainer saves a checkpoint and ends")
+            draft.normal("Suspending", f"attempt {seen.attempt} is asked to save a checkpoint and to end")
+    elif child.deleting is not None:
+        pass  # deleted by somebody else: its end is near
+    elif child.suspended:
+        _queued(draft)
+    elif start.started(seen):
+        _running(draft)
+    elif seen.status.phase == "Running" and deadline.running_since(seen) is not None:
+        pass  # some pods have ended, the Job will say so
+    else:
+        _starting(draft)
+
+
+def _is_to_stop(draft: Draft, spec: FineTuneJobSpec) -> bool:
+    doomed = draft.seen.status.failure
+    intended = doomed is not None and doomed.attempt == draft.seen.attempt and doomed.reason in INTENDED
+    draft.look_again(deadline.seconds_left(draft.seen, draft.now))
+    return bool(spec.cancel or spec.suspend or intended or deadline.passed(draft.seen, draft.now))
+
+
+def _queued(draft: Draft) -> None:
+    """Kueue holds the Job: it waits for its turn, perhaps again."""
+    seen = draft.seen
+    if seen.status.phase == "Queued":
+        return
+    if deadline.running_since(seen) is not None:
+        recording.close_run(draft.status, seen.attempt, "Preempted", draft.now, None)
+        recording.charge(draft.status, "disruptions")
+        draft.normal("Preempted", f"attempt {seen.attempt} was preempted and waits in the queue; no retry is used up")
+    draft.phase("Queued", "Queued", "the Job is suspended by its queue")
+
+
+def _starting(draft: Draft) -> None:
+    """Not all pods run yet: say what keeps them, and give up after the start deadline."""
+    seen = draft.seen
+    left = start.seconds_left(seen, draft.now)
+    trouble = start.trouble(seen, draft.now)
+    if left <= 0:
+        reason, message = trouble or ("Starting", "not all pods run")
+        _intend(draft, "StartDeadlineExceeded", f"not all pods ran within the start deadline; {reason}: {message}")
+        return
+    draft.look_again(left)
+    if trouble is not None:
+        before = find(seen.status.conditions, "Running")
+        draft.phase("Starting", *trouble)
+        if before is None or before.reason != trouble[0]:
+            draft.warn(*trouble)
+        return
+    if start.has_young_trouble(seen):
+        draft.look_again(start.PATIENCE)
+    draft.phase("Starting", "Starting", f"waiting for the pods of attempt {seen.attempt}")
+
+
+def _running(draft: Draft) -> None:
+    """All pods run: note since when, and take the newest report over."""
+    seen = draft.seen
+    if deadline.running_since(seen) is None:
+        began = max((pod.started for pod in seen.pods if pod.started), default=draft.now)
+        recording.open_run(draft.status, seen.attempt, began)
+    if seen.status.phase != "Running":
+        draft.phase("Running", "Running", f"attempt {seen.attempt} runs")
+        draft.normal("Running", f"attempt {seen.attempt} runs on {seen.nodes} node{'s' if seen.nodes > 1 else ''}")
+    draft.poll = next((pod for pod in seen.pods if pod.index == 0 and pod.phase == "Running" and not pod.ended), None)
+    if hang.hangs(seen, draft.now):
+        _intend(draft, "Hang", "the trainer answers but has not moved for twice retryPolicy.hangTimeoutSeconds")
+        return
+    _take_report(draft)
+
+
+def _take_report(draft: Draft) -> None:
+    report, shown = draft.seen.report, draft.seen.status.progress
+    if report is None or report.attempt != draft.seen.attempt:
+        return
+    if shown is not None and shown.updated_at == report.updated_at:
+        return
+    draft.from_report = draft.status == draft.seen.status
+    recording.merge_report(draft.status, report)
+
+
+def _intend(draft: Draft, reason: str, message: str) -> None:
+    """Writes down why the operator ends this attempt; the Job is deleted once that is written."""
+    draft.status.failure = Failure(reason=reason, attempt=draft.seen.attempt, message=message)
+    draft.warn(reason, f"{message} (since {times.text(draft.now)})")
+    draft.look_again(0.1)

@@ -1,0 +1,153 @@
+"""No attempt is there: end, stay paused, wait, say what is in the way, or start the next one."""
+
+from __future__ import annotations
+
+from finetune_api.v1alpha1.advice import warnings
+from finetune_api.v1alpha1.defaults import Resolution, resolve
+from finetune_api.v1alpha1.spec import FineTuneJobSpec
+from finetune_api.v1alpha1.status import EffectiveStatus
+
+from .. import recording, times
+from ..builders.attempt import Attempt, documents
+from ..conditions import find, is_true
+from ..draft import Draft
+from ..errors import ConfigurationTooLargeError
+from ..policies import acceptance, deadline, memory, retry
+from ..settings import Settings
+from .ended import fail_deadline, finish, suspend
+
+FIRST_LOOK, LONGEST_LOOK = 5.0, 300.0
+
+
+def rest(draft: Draft, spec: FineTuneJobSpec, settings: Settings) -> None:
+    """Decides about a job of which no attempt is there."""
+    if spec.cancel:
+        finish(draft, "Cancelled", "Cancelled", "cancelled while no attempt ran")
+    elif deadline.passed(draft.seen, draft.now):
+        fail_deadline(draft)
+    elif spec.suspend:
+        suspend(draft)
+    else:
+        due = retry.next_start(draft.seen.status, spec)
+        wait = (due - draft.now).total_seconds() if due else 0.0
+        if wait > 0:
+            draft.look_again(wait)
+        else:
+            _start(draft, spec, settings)
+
+
+def refuse(draft: Draft, reason: str, message: str) -> None:
+    """Says why the job does not start; a spec that changes, or what is missing coming, brings it here again."""
+    before = find(draft.seen.status.conditions, "Accepted")
+    draft.condition("Accepted", False, reason, message)
+    draft.condition("Stalled", True, reason, message)
+    draft.phase("Pending", reason, message)
+    if before is None or before.reason != reason:
+        draft.warn(reason, message)
+
+
+def _start(draft: Draft, spec: FineTuneJobSpec, settings: Settings) -> None:
+    seen = draft.seen
+    resolution = resolve(spec, settings.platform)
+    refused = acceptance.refusal(spec, resolution, settings)
+    if refused is not None:
+        refuse(draft, *refused)
+        return
+    if seen.obstacle is not None:
+        _wait_for(draft)
+        return
+    image = _image(draft, resolution, settings)
+    attempt = Attempt(
+        name=seen.name,
+        namespace=seen.namespace,
+        uid=seen.uid,
+        number=seen.attempt,
+        labels=seen.labels,
+        annotations=seen.annotations,
+        spec=resolution.spec,
+        image=image,
+        adaptation=memory.current(seen.status),
+        avoid_node=_node_to_avoid(draft),
+    )
+    try:
+        draft.create.extend(documents(attempt, settings))
+    except ConfigurationTooLargeError as error:
+        refuse(draft, "TooLarge", str(error))
+        return
+    if seen.older_child is not None:
+        draft.delete.append(seen.older_child)
+    _say_started(draft, spec, resolution, image)
+
+
+def _wait_for(draft: Draft) -> None:
+    """Something outside is in the way: look again, less often the longer it lasts."""
+    obstacle = draft.seen.obstacle
+    assert obstacle is not None
+    if obstacle.passing:
+        draft.look_again(1.0)
+        return
+    refuse(draft, obstacle.reason, obstacle.message)
+    accepted = find(draft.status.conditions, "Accepted")
+    since = times.parse(accepted.last_transition_time) if accepted else None
+    elapsed = (draft.now - since).total_seconds() if since else 0.0
+    draft.look_again(min(max(FIRST_LOOK, elapsed / 2), LONGEST_LOOK))
+
+
+def _say_started(draft: Draft, spec: FineTuneJobSpec, resolution: Resolution, image: str) -> None:
+    seen, status = draft.seen, draft.status
+    first = status.start_time is None
+    status.attempt = seen.attempt
+    status.start_time = status.start_time or times.text(draft.now)
+    if first:
+        status.effective = _effective(resolution, image)
+        status.warnings = warnings(spec) or None
+    else:
+        status.effective = _moved(status.effective or EffectiveStatus(), resolution, image)
+    if not is_true(status.conditions, "Accepted"):
+        draft.condition("Accepted", True, "Accepted", "the job is valid and may run")
+        draft.set_if_there("Stalled", False, "Accepted")
+    draft.phase("Starting", "Starting", f"waiting for the pods of attempt {seen.attempt}")
+    step = recording.checkpoint_step(status)
+    onward = f", from the checkpoint of step {step}" if step is not None else ""
+    draft.normal("Started", f"attempt {seen.attempt} is started{onward}")
+    if first:
+        for warning in (status.warnings or [])[:1]:
+            draft.warn("Unusual", "; ".join([warning, *(status.warnings or [])[1:]])[:1024])
+
+
+def _effective(resolution: Resolution, image: str) -> EffectiveStatus:
+    """What is known before the trainer has looked at model and device."""
+    spec = resolution.spec
+    model, values, compute = spec.model, spec.hyperparameters, spec.compute
+    source = model.hub.id if model.hub else (f"{model.claim.name}/{model.claim.path or ''}" if model.claim else None)
+    nodes, gpus = (compute.nodes or 1, compute.gpus_per_node or 0) if compute else (1, 0)
+    return EffectiveStatus(
+        method=spec.method,
+        tuning=spec.tuning.type if spec.tuning else None,
+        model=source,
+        gpus=nodes * gpus,
+        world_size=nodes * max(1, gpus),
+        per_device_batch_size=values.per_device_batch_size if values else None,
+        gradient_accumulation_steps=values.gradient_accumulation_steps if values else None,
+        learning_rate=values.learning_rate if values else None,
+        image=image,
+        because=list(resolution.because) or None,
+    )
+
+
+def _moved(before: EffectiveStatus, resolution: Resolution, image: str) -> EffectiveStatus:
+    """Later attempts keep what was learnt; only the size may have been changed, while suspended."""
+    now = _effective(resolution, image)
+    return before.model_copy(update={"gpus": now.gpus, "world_size": now.world_size, "image": image})
+
+
+def _image(draft: Draft, resolution: Resolution, settings: Settings) -> str:
+    """The image of the first attempt, so that an operator's upgrade changes no running job."""
+    effective = draft.seen.status.effective
+    compute = resolution.spec.compute
+    return (effective.image if effective else None) or (compute.image if compute else None) or settings.trainer_image
+
+
+def _node_to_avoid(draft: Draft) -> str | None:
+    failure = draft.seen.status.failure
+    return failure.node if failure and failure.reason == "DeviceUnavailable" else None
