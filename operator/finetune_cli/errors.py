@@ -1,0 +1,62 @@
+"""The CLI's error tree and exit codes: what a command tells the shell; prints nothing itself.
+
+CliError                    shown as one message, ends with its own exit code
+    ManifestError           the file is no readable YAML, or holds no job                      3
+    RefusedJob              the job is not valid, or asks for what is not there yet            3
+    CannotStart             something the job needs on this machine is missing or in use       4
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+
+class Exit(IntEnum):
+    """What scripts can rely on."""
+
+    SUCCEEDED = 0
+    """Everything asked for is done; for `run`: the job succeeded, now or before."""
+    FAILED = 1
+    """The job failed."""
+    USAGE = 2
+    """The command line itself is wrong."""
+    INVALID = 3
+    """A manifest is wrong, or asks for what this version cannot do."""
+    CANNOT_START = 4
+    """A directory for a claim is missing, or another run works on the same results."""
+    NOT_FINISHED = 5
+    """The job was left suspended or cancelled by its own manifest."""
+    INTERRUPTED = 130
+    """Ctrl-C or SIGTERM; the same command continues."""
+
+
+class CliError(Exception):
+    """A message for a person; never shown with a traceback."""
+
+    code = Exit.FAILED
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.message = message
+
+
+class ManifestError(CliError):
+    """The file cannot be read as a manifest. `line` counts from 1."""
+
+    code = Exit.INVALID
+
+    def __init__(self, message: str, file: str = "", line: int | None = None) -> None:
+        place = ":".join(str(part) for part in (file, line) if part)
+        super().__init__(f"{place}: {message}" if place else message)
+
+
+class RefusedJob(CliError):
+    """A job that is read, but not taken."""
+
+    code = Exit.INVALID
+
+
+class CannotStart(CliError):
+    """The job is right, this machine is not ready for it."""
+
+    code = Exit.CANNOT_START

@@ -1,0 +1,6 @@
+"""Kubernetes as far as one job needs it, on this machine: objects in memory, attempts as processes, claims as directories."""
+
+from .client import LocalKube
+from .volumes import Directories
+
+__all__ = ["Directories", "LocalKube"]
