@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from .base import Int, NonNegativeInt, PositiveInt, SpecModel
+from .base import Int, NonNegativeInt, NullsDropped, PositiveInt, SpecModel
 from .quantities import Quantity, ResourceName
 
 
@@ -36,7 +36,7 @@ class Compute(SpecModel):
     memory: Quantity | None = None
     ephemeral_storage: Quantity | None = None
     shared_memory: Quantity | None = None
-    extra_resources: Annotated[dict[ResourceName, Quantity], Field(min_length=1, max_length=16)] | None = None
+    extra_resources: Annotated[dict[str, Quantity], Field(min_length=1, max_length=16), NullsDropped] | None = None
     strategy: Literal["Auto", "Single", "DDP", "FSDP", "DeepSpeed", "Unsloth"] | None = None
     fsdp: FSDP | None = None
     deepspeed: DeepSpeed | None = None

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from .base import NonNegativeInt, PositiveInt, Share, SpecModel
+from .base import NonNegativeInt, NullsDropped, PositiveInt, Share, SpecModel
 from .references import ClaimPath, ConfigMapKey, HubDataset, JobName, ModelReference
 
 DatasetFormat = Literal[
@@ -91,7 +91,7 @@ class Dataset(SpecModel):
     split: Split | None = None
     validation: HeldOut | None = None
     test: HeldOut | None = None
-    columns: Annotated[dict[ColumnName, ColumnName], Field(min_length=1, max_length=16)] | None = None
+    columns: Annotated[dict[str, ColumnName], Field(min_length=1, max_length=16), NullsDropped] | None = None
     """Field of the format: column of the file."""
     group_by: ColumnName | None = None
     """Rows with the same value in this column fall into the same split."""

@@ -17,7 +17,7 @@ ObjectName = Annotated[
     ),
 ]
 DataKey = Annotated[str, Field(min_length=1, max_length=253, pattern=r"^[-._a-zA-Z0-9]+$")]
-RelativePath = Annotated[str, Field(min_length=1, max_length=1024, pattern=r"^[^/]")]
+RelativePath = Annotated[str, Field(min_length=1, max_length=1024, pattern=r"^[^/\x00-\x1f\x7f][^\x00-\x1f\x7f]*$")]
 HubId = Annotated[
     str,
     Field(min_length=1, max_length=200, pattern=r"^[A-Za-z0-9][-A-Za-z0-9._]*(/[A-Za-z0-9][-A-Za-z0-9._]*)?$"),

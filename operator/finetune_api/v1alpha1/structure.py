@@ -16,7 +16,7 @@ from .problems import Problem
 def structural_problems(document: Mapping[str, Any]) -> list[Problem]:
     """Unknown fields, wrong types, missing fields, values out of bounds."""
     try:
-        FineTuneJob.model_validate(document)
+        FineTuneJob.model_validate(document, by_alias=True, by_name=False)
     except ValidationError as error:
         return [
             Problem(field_name(detail["loc"]), _message(detail))

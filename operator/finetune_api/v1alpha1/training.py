@@ -108,7 +108,7 @@ class Preference(SpecModel):
 
     beta: Annotated[float, Field(gt=0, le=100)] | None = None
     loss_type: Literal["sigmoid", "hinge", "ipo", "robust", "apo_zero", "apo_down"] | None = None
-    label_smoothing: Annotated[float, Field(ge=0, lt=0.5)] | None = None
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)] | None = None
     reference_model: ModelReference | None = None
 
 

@@ -1,0 +1,112 @@
+"""The OpenAPI schema of the resource, from the models: structural, without references, defaults or nullable fields."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import cache
+from typing import Any
+
+from pydantic import BaseModel
+
+from .job import FineTuneJob
+from .rules.catalogue import all_change_rules, rules_of
+
+Schema = dict[str, Any]
+
+KEPT = ("type", "enum", "pattern", "minLength", "maxLength", "minItems", "maxItems", "minProperties", "maxProperties")
+
+
+def openapi_schema() -> Schema:
+    """The schema of the whole object, rules included."""
+    source = FineTuneJob.model_json_schema(by_alias=True)
+    schema = _object(FineTuneJob, source, source["$defs"])
+    schema["properties"]["apiVersion"] = {"type": "string", "description": "Always finetune.dev/v1alpha1."}
+    schema["properties"]["kind"] = {"type": "string", "description": "Always FineTuneJob."}
+    schema["properties"]["metadata"] = {"type": "object"}
+    schema["required"] = ["metadata", "spec"]
+    for rule in all_change_rules():
+        target = schema if rule.level == "" else schema["properties"][rule.level]
+        target["x-kubernetes-validations"].append({"rule": rule.cel, "message": rule.message})
+    return schema
+
+
+def _object(model: type[BaseModel], source: Schema, definitions: Schema) -> Schema:
+    """The schema of a model with its rules."""
+    schema: Schema = {"type": "object", "description": _text(source.get("description", ""))}
+    schema["properties"] = {
+        name: _field(inner, definitions) for name, inner in sorted(source.get("properties", {}).items())
+    }
+    if source.get("required"):
+        schema["required"] = sorted(source["required"])
+    rules = [{"rule": rule.cel(), "message": rule.message} for rule in rules_of(model)]
+    if rules:
+        schema["x-kubernetes-validations"] = rules
+    return schema
+
+
+def _field(source: Schema, definitions: Schema) -> Schema:
+    """The schema of one field: what a reference or an optional means, with the field's own description."""
+    meant = _meant(source)
+    if "$ref" in meant:
+        name = meant["$ref"].rsplit("/", 1)[1]
+        schema = _object(_models()[name], definitions[name], definitions)
+    else:
+        schema = _plain(meant, definitions)
+    description = source.get("description") or meant.get("description")
+    if description:
+        schema["description"] = _text(description)
+    return schema
+
+
+def _meant(source: Schema) -> Schema:
+    """The one alternative that is not null."""
+    choices: list[Schema] = [choice for choice in source.get("anyOf", ()) if choice.get("type") != "null"]
+    if not choices:
+        return source
+    (meant,) = choices
+    return meant
+
+
+def _plain(source: Schema, definitions: Schema) -> Schema:
+    schema = {name: source[name] for name in KEPT if name in source}
+    schema.update(_bounds(source))
+    if "const" in source:
+        schema["enum"] = [source["const"]]
+    if schema.get("type") == "integer":
+        schema["format"] = "int64"
+    if "items" in source:
+        schema["items"] = _field(source["items"], definitions)
+    if isinstance(source.get("additionalProperties"), dict):
+        schema["additionalProperties"] = _field(source["additionalProperties"], definitions)
+    schema.update({name: value for name, value in source.items() if name.startswith("x-kubernetes-")})
+    return schema
+
+
+def _bounds(source: Schema) -> Schema:
+    """OpenAPI 3.0 says exclusive bounds with a flag."""
+    bounds: Schema = {}
+    for kind in ("minimum", "maximum"):
+        exclusive = f"exclusive{kind.capitalize()}"
+        if exclusive in source:
+            bounds[kind], bounds[exclusive] = source[exclusive], True
+        elif kind in source:
+            bounds[kind] = source[kind]
+    return bounds
+
+
+@cache
+def _models() -> dict[str, type[BaseModel]]:
+    """Our models by name, which a definition of the JSON schema carries."""
+    own = __name__.rsplit(".", 1)[0]
+    return {model.__name__: model for model in _descendants(BaseModel) if model.__module__.startswith(own)}
+
+
+def _descendants(model: type[BaseModel]) -> Iterator[type[BaseModel]]:
+    for child in model.__subclasses__():
+        yield child
+        yield from _descendants(child)
+
+
+def _text(description: str) -> str:
+    """A docstring as one paragraph."""
+    return " ".join(description.split())
