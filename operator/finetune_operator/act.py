@@ -69,6 +69,7 @@ class Actor:
             seen.name,
             patch,
             uid=seen.uid,
+            version=seen.version,
             manager=names.PROGRESS_MANAGER if of_report else names.MANAGER,
         )
         self._cache.take(FINE_TUNE_JOB, None, written)

@@ -175,6 +175,8 @@ class Observation:
     name: str
     namespace: str
     uid: str
+    version: str
+    """resourceVersion: what is decided about is what is written to."""
     generation: int
     created: datetime
     spec: FineTuneJobSpec | None

@@ -52,6 +52,7 @@ class Observer:
             name=name,
             namespace=namespace,
             uid=uid,
+            version=metadata.get("resourceVersion", ""),
             generation=metadata.get("generation", 1),
             created=times.parse(metadata["creationTimestamp"]) or now,
             spec=spec,

@@ -71,10 +71,11 @@ class Kube(Protocol):
         """Replaces the object with its name and resourceVersion. Raises ConflictError, NotFoundError."""
 
     async def patch_status(
-        self, kind: Kind, namespace: str, name: str, status: Document, *, uid: str, manager: str
+        self, kind: Kind, namespace: str, name: str, status: Document, *, uid: str, version: str, manager: str
     ) -> Document:
-        """Merges `status` (JSON merge patch: null removes) into the status subresource of the object with this uid, in
-        the name of a field manager. Returns the object. Raises ConflictError for another uid, NotFoundError."""
+        """Merges `status` (JSON merge patch: null removes) into the status subresource of the object that has this uid
+        and still this resourceVersion, in the name of a field manager. Returns the object. Raises ConflictError,
+        NotFoundError."""
 
     async def delete(
         self, kind: Kind, namespace: str, name: str, *, uid: str, grace_seconds: int | None = None

@@ -1,0 +1,134 @@
+"""The operator's process: settings, connection, Lease, watches, workers, and an end that loses nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import sys
+import time
+from collections.abc import Coroutine
+from typing import Any
+
+import kopf
+import structlog
+
+from . import handlers, logs, metrics
+from .controller import Controller
+from .errors import CredentialsError, LeaseLostError
+from .kube import credentials as kube_credentials
+from .kube.client import ApiServer
+from .kube.credentials import Credentials
+from .kube.lease import Lease
+from .probes import Health, serve
+from .settings import Settings
+
+FLUSH_SECONDS = 5.0
+_log = structlog.get_logger(__name__)
+
+
+def main() -> None:
+    """Runs until SIGTERM or SIGINT. Exits with 1 on the loss of the Lease, 2 where no cluster can be reached."""
+    settings = Settings()
+    logs.configure(settings.log_level)
+    try:
+        asyncio.run(_Process(settings).run())
+    except CredentialsError as error:
+        _log.error(str(error))
+        sys.exit(2)
+    except LeaseLostError as error:
+        _log.error(str(error))
+        sys.exit(1)
+
+
+class _Process:
+    """One replica, from its connection to its end."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._credentials: Credentials = kube_credentials.find(settings.kubeconfig)
+        self._health = Health()
+        self._stop = asyncio.Event()
+
+    async def run(self) -> None:
+        settings = self._settings
+        self._listen_to_signals()
+        proxy = settings.progress == "Proxy" or (settings.progress == "Auto" and not self._credentials.inside)
+        kube = ApiServer(self._credentials, through_proxy=proxy)
+        probes = await serve(self._health, settings.probe_host, settings.probe_port)
+        self._health.ready = True  # also while it waits for the Lease: a second replica is well
+        lease = Lease(kube, settings.operator_namespace, settings.lease_name, settings.identity)
+        try:
+            if settings.lease:
+                await self._first(lease.acquire())
+            if not self._stop.is_set():
+                await self._lead(Controller(kube, settings), lease.hold() if settings.lease else None)
+        finally:
+            if settings.lease:
+                await lease.release()
+            await probes.cleanup()
+            await kube.close()
+
+    async def _lead(self, controller: Controller, holding: Coroutine[Any, Any, None] | None) -> None:
+        """Watches and works, until told to stop or until a part of it ends."""
+        self._report(controller)
+        watching = asyncio.Event()
+        work: list[Coroutine[Any, Any, Any]] = [controller.run(), self._after(watching)]
+        if holding is not None:
+            work.append(holding)
+        stop_watching = asyncio.Event()
+        watches = asyncio.create_task(
+            kopf.operator(
+                registry=handlers.registry(controller, self._credentials),
+                settings=handlers.settings(),
+                clusterwide=not self._settings.namespaces,
+                namespaces=self._settings.namespaces,
+                ready_flag=watching,
+                stop_flag=stop_watching,
+            )
+        )
+        try:
+            await self._first(*work, watches)
+        finally:
+            # Kopf's end sweeps up every task of the loop, so that it comes last.
+            try:
+                async with asyncio.timeout(FLUSH_SECONDS):
+                    await controller.announcer.flush()
+            except TimeoutError:
+                _log.warning("some events were not written in time")
+            stop_watching.set()
+            await asyncio.gather(watches, return_exceptions=True)
+
+    async def _first(self, *work: Coroutine[Any, Any, Any] | asyncio.Task[Any]) -> None:
+        """Waits for the first piece of work to end, or for the order to stop. Raises what that one raised."""
+        tasks = [one if isinstance(one, asyncio.Task) else asyncio.create_task(one) for one in work]
+        stop = asyncio.create_task(self._stop.wait())
+        done, _ = await asyncio.wait([*tasks, stop], return_when=asyncio.FIRST_COMPLETED)
+        mine = [task for task, given in zip(tasks, work, strict=True) if task is not given]
+        for task in [*mine, stop]:
+            task.cancel()
+        await asyncio.gather(*mine, stop, return_exceptions=True)
+        for task in done - {stop}:
+            task.result()
+
+    async def _after(self, watching: asyncio.Event) -> None:
+        """Takes the signals back from kopf, which would end the watches before the work."""
+        await watching.wait()
+        self._listen_to_signals()
+        _log.info("watching", namespaces=self._settings.namespaces or "all")
+        await asyncio.Event().wait()
+
+    def _listen_to_signals(self) -> None:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, self._stop.set)
+
+    def _report(self, controller: Controller) -> None:
+        """Connects probes and metrics to the controller."""
+        self._health.longest_work = controller.queue.longest_work
+        self._health.waiting = lambda: len(controller.queue)
+        self._health.idle_seconds = lambda: time.monotonic() - controller.finished_at
+        metrics.register(controller.phases, lambda: float(len(controller.queue)))
+        metrics.LEADER.set(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,79 @@
+"""Kopf's side of the operator: it watches and hands on, nothing else. Only this file and __main__ import kopf."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import kopf
+
+from . import names
+from .controller import Controller
+from .kube.credentials import REREAD_SECONDS, Credentials
+from .kube.protocol import FINE_TUNE_JOB, JOB, POD, Kind
+
+
+class Backoffs:
+    """Pauses between tries of a failing request: growing, with jitter, without end, begun anew by each iteration."""
+
+    def __iter__(self) -> Iterator[float]:
+        pause = 0.5
+        while True:
+            yield pause * random.uniform(0.75, 1.25)
+            pause = min(pause * 2, 30.0)
+
+
+def settings() -> kopf.OperatorSettings:
+    """Kopf as a source of events alone: it writes nothing, and no hiccup ends it."""
+    made = kopf.OperatorSettings()
+    made.posting.enabled = False
+    made.scanning.disabled = True
+    made.peering.standalone = True
+    made.networking.request_timeout = 60
+    made.networking.connect_timeout = 10
+    made.networking.error_backoffs = Backoffs()
+    made.watching.server_timeout = 300
+    made.watching.connect_timeout = 10
+    made.watching.chunk_size = 500
+    made.queueing.idle_timeout = 1.0
+    made.watching.label_selectors["batch", "v1", "jobs"] = names.SELECTOR
+    made.watching.label_selectors["v1", "pods"] = names.SELECTOR
+    return made
+
+
+def registry(controller: Controller, credentials: Credentials) -> kopf.OperatorRegistry:
+    """The handlers: one login, and one event handler a kind."""
+    made = kopf.OperatorRegistry()
+
+    @kopf.on.login(registry=made)
+    async def login(**_: Any) -> kopf.ConnectionInfo:
+        return kopf.ConnectionInfo(
+            server=credentials.server,
+            ca_path=credentials.ca_file,
+            insecure=credentials.insecure,
+            token=await credentials.token(),
+            certificate_path=credentials.client_certificate,
+            private_key_path=credentials.client_key,
+            expiration=_expiration(credentials),
+        )
+
+    def hand_on(kind: Kind) -> Any:
+        async def event(event: dict[str, Any], **_: Any) -> None:
+            controller.take(kind, event["type"], event["object"])
+
+        return event
+
+    group, version = FINE_TUNE_JOB.api_version.split("/")
+    kopf.on.event(group, version, FINE_TUNE_JOB.plural, id="job", registry=made)(hand_on(FINE_TUNE_JOB))
+    kopf.on.event("batch", "v1", "jobs", id="child", registry=made)(hand_on(JOB))
+    kopf.on.event("", "v1", "pods", id="pod", registry=made)(hand_on(POD))
+    return made
+
+
+def _expiration(credentials: Credentials) -> datetime | None:
+    """When kopf has to ask again: tokens from files and programs change."""
+    if credentials.static_token is not None or (credentials.token_file is None and credentials.login is None):
+        return None
+    return datetime.now(UTC) + timedelta(seconds=REREAD_SECONDS)
