@@ -2,8 +2,8 @@
 
 CliError                    shown as one message, ends with its own exit code
     ManifestError           the file is no readable YAML, or holds no job                      3
-    RefusedJob              the job is not valid, or asks for what is not there yet            3
-    CannotStart             something the job needs on this machine is missing or in use       4
+    RefusedJobError              the job is not valid, or asks for what is not there yet            3
+    CannotStartError             something the job needs on this machine is missing or in use       4
 """
 
 from __future__ import annotations
@@ -50,13 +50,13 @@ class ManifestError(CliError):
         super().__init__(f"{place}: {message}" if place else message)
 
 
-class RefusedJob(CliError):
+class RefusedJobError(CliError):
     """A job that is read, but not taken."""
 
     code = Exit.INVALID
 
 
-class CannotStart(CliError):
+class CannotStartError(CliError):
     """The job is right, this machine is not ready for it."""
 
     code = Exit.CANNOT_START

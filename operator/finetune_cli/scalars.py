@@ -7,6 +7,7 @@ and `y` as booleans, as keys too, and so does this module.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 
 from .errors import ManifestError
 
@@ -21,7 +22,7 @@ _WHOLE = (
     (re.compile(r"^[-+]?0[oO]?[0-7]+$"), 8),
     (re.compile(r"^[-+]?(0|[1-9][0-9]*)$"), 10),
 )
-_WORDS: dict[str, Scalar] = {
+_WORDS: Mapping[str, bool | None] = {
     word: value
     for value, words in (
         (True, "y Y yes Yes YES true True TRUE on On ON"),
@@ -34,7 +35,7 @@ _INFINITE = re.compile(r"^([-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN))$")
 
 
 def meaning(text: str, tag: str) -> Scalar:
-    """The value of a scalar. `tag` is PLAIN for an unquoted one without a tag. Raises ManifestError (without a place)."""
+    """The value of a scalar; PLAIN is the tag of an unquoted one without. Raises ManifestError (without a place)."""
     if tag in (PLAIN, "?"):
         return _plain(text)
     value = text if tag == _PREFIX + "str" else _plain(text)

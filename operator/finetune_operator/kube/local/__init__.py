@@ -1,4 +1,4 @@
-"""Kubernetes as far as one job needs it, on this machine: objects in memory, attempts as processes, claims as directories."""
+"""Kubernetes as far as one job needs it: objects in memory, attempts as processes, claims as directories."""
 
 from .client import LocalKube
 from .volumes import Directories

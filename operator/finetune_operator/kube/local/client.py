@@ -77,10 +77,11 @@ class LocalKube:
         return self.store.replace(kind, document)
 
     async def patch_status(
-        self, kind: Kind, namespace: str, name: str, status: Document, *, uid: str, manager: str
+        self, kind: Kind, namespace: str, name: str, status: Document, *, uid: str, version: str, manager: str
     ) -> Document:
-        if self.store.get(kind, namespace, name)["metadata"]["uid"] != uid:
-            raise ConflictError(f"{kind.name} {name} is another object now", 409)
+        metadata = self.store.get(kind, namespace, name)["metadata"]
+        if (metadata["uid"], metadata["resourceVersion"]) != (uid, version):
+            raise ConflictError(f"{kind.name} {name} has changed", 409)
         return self.store.change(kind, namespace, name, status=status)
 
     async def delete(
@@ -99,10 +100,10 @@ class LocalKube:
         else:
             self.store.remove(kind, namespace, name)
 
-    async def progress(self, pod: Document) -> bytes:
-        running = self._jobs.pod(pod["metadata"]["uid"])
+    async def progress(self, namespace: str, pod: str, address: str | None) -> bytes:
+        running = self._jobs.pod_named(pod)
         if running is None or running.over.is_set() or not running.progress_port:
-            raise NoProgressError(f"{pod['metadata']['name']} serves no progress")
+            raise NoProgressError(f"{pod} serves no progress")
         self._session = self._session or aiohttp.ClientSession(timeout=_PROGRESS_TIMEOUT)
         url = f"http://127.0.0.1:{running.progress_port}/progress"
         try:

@@ -34,6 +34,10 @@ class LocalJobs:
         """The pod with this uid, if its Job is still there."""
         return next((pod for pods in self._pods.values() for pod in pods if pod.uid == uid), None)
 
+    def pod_named(self, name: str) -> LocalPod | None:
+        """The pod of this name, if its Job is still there."""
+        return next((pod for pods in self._pods.values() for pod in pods if pod.name == name), None)
+
     def start(self, job: Document) -> None:
         """Begins a Job that was just stored."""
         self._tasks[job["metadata"]["uid"]] = asyncio.create_task(self._run(job))

@@ -1,0 +1,91 @@
+"""The commands of `finetune` (also `kubectl finetune`) and what each says in --help; the work is done elsewhere.
+
+What a command needs is imported when it runs: `finetune version` and the shell's completion must not wait for it.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+
+from .errors import CliError, Exit
+
+app = typer.Typer(
+    name="finetune",
+    help="Fine-tunes language models from a manifest, on this machine or on a cluster.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    epilog="Exit codes: 0 done, 1 the job failed, 2 wrong command line, 3 manifest wrong or not supported, "
+    "4 cannot start here, 5 left suspended or cancelled, 130 interrupted.",
+)
+Files = Annotated[list[str], typer.Argument(metavar="FILE...", help="Manifests; - is standard input.")]
+Manifest = Annotated[str, typer.Argument(metavar="FILE", help="The manifest; - is standard input.")]
+JobName = Annotated[str | None, typer.Option("--job", metavar="NAME", help="Which job, where the file holds several.")]
+Pairs = list[str]
+
+
+@app.command()
+def run(
+    file: Manifest,
+    claim: Annotated[
+        Pairs | None, typer.Option(metavar="NAME=DIR", help="The directory that stands for a volume claim.")
+    ] = None,
+    config_map: Annotated[
+        Pairs | None, typer.Option(metavar="NAME=DIR", help="A directory with a file for each key of a ConfigMap.")
+    ] = None,
+    output: Annotated[Path, typer.Option(metavar="DIR", help="Where results and checkpoints go.")] = Path("out"),
+    job: JobName = None,
+) -> None:
+    """Run a job on this machine. The same command again continues it; Ctrl-C pauses it with a checkpoint."""
+    from .running.command import run_job
+
+    raise typer.Exit(run_job(file, claim or [], config_map or [], output, job))
+
+
+@app.command()
+def validate(files: Files) -> None:
+    """Say everything that is wrong with manifests, as the cluster would; needs none."""
+    from .checking import validate_files
+
+    raise typer.Exit(validate_files(files))
+
+
+@app.command()
+def render(file: Manifest, job: JobName = None) -> None:
+    """Print what the operator would create for a job, as YAML."""
+    from .rendering import render_job
+
+    raise typer.Exit(render_job(file, job))
+
+
+@app.command()
+def version() -> None:
+    """Print the version."""
+    from importlib.metadata import version as installed
+
+    from finetune_api.v1alpha1 import API_VERSION
+
+    typer.echo(f"finetune {installed('finetune-operator')} ({API_VERSION})")
+
+
+def main() -> NoReturn:
+    """Entry point: messages to stderr, the documented exit codes, never a traceback for what a person can mend."""
+    try:
+        app()
+    except CliError as error:
+        print(f"error: {error.message}", file=sys.stderr)
+        sys.exit(error.code)
+    except KeyboardInterrupt:
+        sys.exit(Exit.INTERRUPTED)
+    except BrokenPipeError:
+        sys.stderr.close()
+        sys.exit(Exit.FAILED)
+    sys.exit(Exit.SUCCEEDED)
+
+
+if __name__ == "__main__":
+    main()

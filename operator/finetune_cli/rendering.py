@@ -1,0 +1,62 @@
+"""`finetune render`: what the operator would create, from the operator's own builders; creates nothing."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import typer
+import yaml
+
+from finetune_api.v1alpha1.defaults import resolve
+from finetune_api.v1alpha1.identity import fingerprint
+from finetune_api.v1alpha1.job import FineTuneJob
+from finetune_operator.builders.attempt import Attempt, documents
+from finetune_operator.builders.environment import config
+from finetune_operator.settings import Settings
+
+from .checking import only_job
+from .errors import Exit
+from .manifest import read
+
+UNKNOWN_UID = "00000000-0000-0000-0000-000000000000"
+
+
+def render_job(path: str, name: str | None) -> Exit:
+    """Prints the documents of the first attempt. Raises CliError."""
+    _, job = only_job(read(path), name)
+    typer.echo(rendered(job, Settings()), nl=False)
+    return Exit.SUCCEEDED
+
+
+def rendered(job: FineTuneJob, settings: Settings) -> str:
+    """The resolved spec as comments, then the documents, as one YAML stream."""
+    resolution = resolve(job.spec, settings.platform)
+    attempt = Attempt(
+        name=job.metadata.name,
+        namespace=job.metadata.namespace or "default",
+        uid=job.metadata.uid or UNKNOWN_UID,
+        number=1,
+        spec=resolution.spec,
+        image=(resolution.spec.compute and resolution.spec.compute.image) or settings.trainer_image,
+        labels=job.metadata.labels or {},
+        annotations=job.metadata.annotations or {},
+    )
+    made = [document for document in documents(attempt, settings) if not _without_size(document)]
+    head = [f"What the operator creates for the first attempt of {job.metadata.name}."]
+    head += [f"Results: {attempt.claim}:{job.metadata.name}/{fingerprint(resolution.spec)}/"]
+    if len(made) < len(documents(attempt, settings)):
+        head.append("The claim is left out: spec.storage says no size, and FINETUNE_PLATFORM__STORAGE_SIZE is not set.")
+    head += ["Defaults, and why:", *(f"  {reason}" for reason in resolution.because)]
+    head += ["FINETUNE_CONFIG below is the base64 of:", *_indented(config(attempt).dump())]
+    comments = "".join(f"# {line}\n" for line in head)
+    return comments + "".join("---\n" + yaml.safe_dump(document, sort_keys=False) for document in made)
+
+
+def _without_size(document: dict[str, Any]) -> bool:
+    if document["kind"] != "PersistentVolumeClaim":
+        return False
+    return document["spec"]["resources"]["requests"]["storage"] is None
+
+
+def _indented(document: dict[str, Any]) -> list[str]:
+    return ["  " + line for line in yaml.safe_dump(document, sort_keys=False).splitlines()]

@@ -1,0 +1,108 @@
+"""The view for a terminal: a panel that stays, with lines of what happened above it; keeps no state of the job."""
+
+from __future__ import annotations
+
+import time
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.panel import Panel
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from finetune_api.trainer_contract import ProgressReport
+from finetune_operator.kube.protocol import Document
+
+from .numbers import duration, measured, size
+
+_PHASE_STYLES = {
+    "Succeeded": "green",
+    "Failed": "red",
+    "Retrying": "yellow",
+    "Suspending": "yellow",
+    "Suspended": "yellow",
+}
+
+
+class LiveView:
+    """Phase, stage, progress, loss, speed, checkpoint. Use as a context manager."""
+
+    def __init__(self, console: Console, name: str) -> None:
+        self._console = console
+        self._name = name
+        self._job: Document = {}
+        self._report: ProgressReport | None = None
+        self._warnings: set[str] = set()
+        self._began = time.monotonic()
+        self._live = Live(console=console, refresh_per_second=4, get_renderable=self.panel, transient=True)
+
+    def __enter__(self) -> LiveView:
+        self._live.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._live.stop()
+
+    def job(self, job: Document) -> None:
+        self._job = job
+        self._warn((job.get("status") or {}).get("warnings") or [])
+
+    def report(self, report: ProgressReport) -> None:
+        self._report = report
+        self._warn(report.warnings)
+
+    def event(self, event: Document) -> None:
+        if event.get("type") == "Warning":
+            self._console.print(Text(f"{event.get('reason')}: {event.get('note')}", "yellow"))
+
+    def say(self, text: str) -> None:
+        self._console.print(Text(text, "yellow"))
+
+    def panel(self) -> RenderableType:
+        """What is shown now."""
+        status = self._job.get("status") or {}
+        phase, attempt = status.get("phase", "Pending"), status.get("attempt") or 1
+        head = Text.assemble((phase, f"bold {_PHASE_STYLES.get(phase, 'cyan')}"))
+        if attempt > 1:
+            head.append(f"  attempt {attempt}", "yellow")
+        head.append(f"  {duration(time.monotonic() - self._began)}", "dim")
+        report = self._report
+        body: RenderableType = Text("starting the trainer", "dim") if report is None else _progress(report)
+        return Panel(
+            Group(head, body),
+            title=f"[bold]{self._name}",
+            title_align="left",
+            border_style="cyan",
+            width=min(self._console.width, 90),
+        )
+
+    def _warn(self, warnings: list[str]) -> None:
+        for warning in warnings:
+            if warning not in self._warnings:
+                self._warnings.add(warning)
+                self._console.print(Text(f"warning: {warning}", "yellow"))
+
+
+def _progress(report: ProgressReport) -> RenderableType:
+    line = Table.grid(padding=(0, 1), expand=True)
+    line.add_column(width=12)
+    line.add_column(ratio=1)
+    line.add_column(justify="right", min_width=12)
+    steps = f"{report.step}/{report.total_steps}" if report.total_steps else ""
+    bar = ProgressBar(total=report.total_steps or 1, completed=report.step, pulse=not report.total_steps)
+    line.add_row(Text(report.stage, "bold"), bar, steps)
+    facts = Table.grid(padding=(0, 3))
+    latest = report.checkpoint.latest
+    facts.add_row(
+        _fact("loss", measured(report.loss)),
+        _fact("eval loss", measured(report.eval_loss)),
+        _fact("tokens/s", f"{report.tokens_per_second:,.0f}" if report.tokens_per_second else "-"),
+        _fact("ETA", duration(report.remaining_seconds)),
+        _fact("checkpoint", f"{latest.step} ({size(latest.bytes)})" if latest else "-"),
+    )
+    return Group(line, facts)
+
+
+def _fact(name: str, value: str) -> Text:
+    return Text.assemble((f"{name} ", "dim"), value)
