@@ -1,0 +1,69 @@
+"""Installs the operator as its users do, with kubectl and an overlay over deploy/; builds no image."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from tests.cluster.cluster import Cluster
+from tests.cluster.waiting import until
+
+REPOSITORY = Path(__file__).parents[2]
+NAMESPACE = "finetune-system"
+DEPLOYMENT = "finetune-operator"
+PODS = "app.kubernetes.io/name=finetune-operator"
+
+
+def install(cluster: Cluster, overlay: Path, *, operator_image: str, trainer_image: str) -> None:
+    """Apply the CRDs and deploy/ with these images, and wait until the operator is ready.
+
+    Args:
+        overlay: a new directory for the kustomization.
+    """
+    cluster.kubectl("apply", "--server-side", "-f", str(REPOSITORY / "crds"))
+    cluster.kubectl("wait", "--for=condition=Established", "crd/finetunejobs.finetune.dev", "--timeout=30s")
+    overlay.mkdir(parents=True)
+    (overlay / "kustomization.yaml").write_text(yaml.safe_dump(_kustomization(overlay, operator_image, trainer_image)))
+    cluster.kubectl("apply", "-k", str(overlay))
+    _wait_ready(cluster)
+
+
+def kill_operator(cluster: Cluster) -> None:
+    """Take every operator pod away without a last word, and wait until others are ready."""
+    before = _pods(cluster)
+    cluster.kubectl("delete", *sorted(before), "-n", NAMESPACE, "--grace-period=0", "--force")
+    until(lambda: _pods(cluster) - before, "another operator pod", timeout=60)
+    _wait_ready(cluster)
+
+
+def _pods(cluster: Cluster) -> set[str]:
+    return set(cluster.kubectl("get", "pods", "-n", NAMESPACE, "-l", PODS, "-o", "name").split())
+
+
+def _wait_ready(cluster: Cluster) -> None:
+    cluster.kubectl("rollout", "status", "-n", NAMESPACE, f"deployment/{DEPLOYMENT}", "--timeout=120s")
+
+
+def _kustomization(overlay: Path, operator_image: str, trainer_image: str) -> dict[str, Any]:
+    name, tag = operator_image.rsplit(":", 1)
+    settings = {
+        "FINETUNE_TRAINER_IMAGE": trainer_image,
+        "FINETUNE_PLATFORM__CPU_WITHOUT_GPU": "1",  # leaves room for the operator on a node of two cores
+    }
+    container = {"name": "operator", "env": [{"name": key, "value": value} for key, value in settings.items()]}
+    patch = {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {"name": DEPLOYMENT, "namespace": NAMESPACE},
+        "spec": {"template": {"spec": {"containers": [container]}}},
+    }
+    return {
+        "apiVersion": "kustomize.config.k8s.io/v1beta1",
+        "kind": "Kustomization",
+        "resources": [os.path.relpath((REPOSITORY / "deploy").resolve(), overlay.resolve())],
+        "images": [{"name": "finetune-operator", "newName": name, "newTag": tag}],
+        "patches": [{"patch": yaml.safe_dump(patch)}],
+    }

@@ -1,0 +1,125 @@
+"""FineTuneJobs of one namespace as a person with kubectl handles them, and waiting for what becomes of them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+from kubernetes import client, watch
+
+from tests.cluster.cluster import Cluster
+
+GROUP, VERSION, PLURAL = "finetune.dev", "v1alpha1", "finetunejobs"
+ENDS = ("Succeeded", "Failed", "Cancelled")
+
+Document = dict[str, Any]
+
+
+class WaitError(AssertionError):
+    """A job did not become what a test waited for; says what it was instead."""
+
+
+@dataclass
+class Jobs:
+    """The jobs of a namespace."""
+
+    cluster: Cluster
+    api: client.ApiClient
+    namespace: str
+
+    def kubectl(self, *arguments: str, stdin: str | None = None) -> str:
+        """kubectl in this namespace. Raises ClusterError with what it said when it fails."""
+        return self.cluster.kubectl("-n", self.namespace, *arguments, stdin=stdin)
+
+    def apply(self, document: Document) -> str:
+        """`kubectl apply -f -` of a manifest; returns the job's name. Raises ClusterError when it is refused."""
+        self.kubectl("apply", "-f", "-", stdin=yaml.safe_dump(document))
+        return str(document["metadata"]["name"])
+
+    def delete(self, name: str) -> None:
+        """`kubectl delete`, which waits until the object is gone."""
+        self.kubectl("delete", "ftj", name, "--timeout=60s")
+
+    def patch(self, name: str, spec: Document) -> None:
+        """Merge fields into the spec."""
+        body = yaml.safe_dump({"spec": spec}, default_flow_style=True, width=10_000)
+        self.kubectl("patch", "ftj", name, "--type=merge", "-p", body)
+
+    def get(self, name: str) -> Document:
+        """The job as it is now."""
+        found: Document = self._custom().get_namespaced_custom_object(GROUP, VERSION, self.namespace, PLURAL, name)
+        return found
+
+    def wait(self, name: str, what: str, holds: Callable[[Document], Any], timeout: float = 240) -> Document:
+        """Watch a job until `holds` is true of it, and return it as it is then.
+
+        Raises:
+            WaitError: it ended for good in another state, or `timeout` seconds went by.
+        """
+        deadline = time.monotonic() + timeout
+        job: Document = {}
+        while (left := deadline - time.monotonic()) > 0:
+            for event in watch.Watch().stream(
+                self._custom().list_namespaced_custom_object,
+                *(GROUP, VERSION, self.namespace, PLURAL),
+                field_selector=f"metadata.name={name}",
+                timeout_seconds=max(1, int(left)),
+            ):
+                job = event["object"]
+                if event["type"] in ("ADDED", "MODIFIED") and holds(job):
+                    return job
+                if phase(job) in ENDS:
+                    raise WaitError(f"{name} ended as {summary(job)}; waited for {what}")
+        raise WaitError(f"waited {timeout:.0f} s for {what} of {name}; it is {summary(job)}")
+
+    def finished(self, name: str, timeout: float = 240) -> Document:
+        """Wait until a job has succeeded."""
+        return self.wait(name, "its success", lambda job: condition(job, "Succeeded").get("status") == "True", timeout)
+
+    def in_the_middle(self, name: str) -> Document:
+        """Wait until a job shows a complete checkpoint while it goes on training."""
+        return self.wait(name, "a complete checkpoint in the middle", _in_the_middle)
+
+    def pods(self, name: str) -> list[client.V1Pod]:
+        """The pods of a job's attempts, oldest first."""
+        found = client.CoreV1Api(self.api).list_namespaced_pod(self.namespace).items
+        prefix = f"{name}-"
+        mine = [pod for pod in found if (pod.metadata.labels or {}).get("job-name", "").startswith(prefix)]
+        return sorted(mine, key=lambda pod: (pod.metadata.creation_timestamp, pod.metadata.name))
+
+    def run_directory(self, job: Document) -> Path:
+        """Where the results of a finished job lie on this machine: its fingerprint's directory, with `output` in it."""
+        output = job["status"]["output"]
+        return (self.cluster.claim_directory(output["claim"], self.namespace) / output["path"]).parent
+
+    def _custom(self) -> client.CustomObjectsApi:
+        return client.CustomObjectsApi(self.api)
+
+
+def phase(job: Document) -> str:
+    """The phase in the status; empty before the operator has seen the job."""
+    return str(job.get("status", {}).get("phase", ""))
+
+
+def condition(job: Document, kind: str) -> Document:
+    """The condition of a type; empty when there is none."""
+    conditions = job.get("status", {}).get("conditions", [])
+    return next((one for one in conditions if one["type"] == kind), {})
+
+
+def summary(job: Document) -> str:
+    """A job's state in a line."""
+    status = job.get("status", {})
+    wanted = ("phase", "attempt", "restarts", "progress", "checkpoint", "failure")
+    return str({name: status[name] for name in wanted if name in status})
+
+
+def _in_the_middle(job: Document) -> bool:
+    status = job.get("status", {})
+    latest = status.get("checkpoint", {}).get("latest")
+    progress = status.get("progress", {})
+    return phase(job) == "Running" and bool(latest) and progress.get("step", 0) < progress.get("totalSteps", 0)

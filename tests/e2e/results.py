@@ -1,0 +1,56 @@
+"""Reads what a job left on its volume, with the libraries that its user would take; knows no Kubernetes."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Undisturbed:
+    """The results of a job to which nothing happened, for comparison."""
+
+    run: Path
+    metrics: dict[str, float]
+
+
+def losses(run: Path) -> dict[int, float]:
+    """Step to training loss, from `logs/metrics.jsonl` of a results directory; a step trained twice counts last."""
+    found: dict[int, float] = {}
+    for line in (run / "logs" / "metrics.jsonl").read_text().splitlines():
+        row: dict[str, Any] = json.loads(line)
+        if row.get("loss") is not None:
+            found[int(row["step"])] = float(row["loss"])
+    return found
+
+
+def content(directory: Path) -> dict[str, tuple[str, int]]:
+    """Every file below a directory, with its SHA-256 and the time of its last change in nanoseconds."""
+    return {
+        str(file.relative_to(directory)): (hashlib.sha256(file.read_bytes()).hexdigest(), file.stat().st_mtime_ns)
+        for file in sorted(directory.rglob("*"))
+        if file.is_file()
+    }
+
+
+def generate(base: Path, adapter: Path, prompt: str, tokens: int = 8) -> tuple[str, str]:
+    """Return what the base model and the model with the adapter write after a prompt, greedily."""
+    import torch
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(base)
+    tuned = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(base), adapter).eval()
+    inputs = tokenizer(prompt, return_tensors="pt")
+
+    def write() -> str:
+        with torch.inference_mode():
+            tokens_out = tuned.generate(**inputs, max_new_tokens=tokens, do_sample=False)
+        return str(tokenizer.decode(tokens_out[0, inputs["input_ids"].shape[1] :]))
+
+    with tuned.disable_adapter():
+        before = write()
+    return before, write()

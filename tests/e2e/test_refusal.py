@@ -1,0 +1,31 @@
+"""Wrong manifests at `kubectl apply`: refused by the API server, with the field and what to write instead."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.cluster.errors import ClusterError
+from tests.e2e.jobs import Jobs
+from tests.e2e.manifests import a_job
+
+WRONG: dict[str, tuple[dict[str, Any], str]] = {
+    "a mistyped field": (
+        {"hyperparameters": {"learningrate": 2e-4}},
+        r'unknown field "spec\.hyperparameters\.learningrate"',
+    ),
+    "a value out of an enum": ({"method": "Sft"}, r'spec\.method: Unsupported value: "Sft": supported values: .*"SFT"'),
+    "two fields that exclude each other": (
+        {"hyperparameters": {"epochs": 2, "maxSteps": 10}},
+        r"spec\.hyperparameters.*(epochs|maxSteps).*",
+    ),
+    "a field without effect": ({"preference": {"beta": 0.1}}, r"spec\.preference.*SFT"),
+}
+
+
+@pytest.mark.parametrize("wrong", WRONG)
+def test_a_wrong_manifest_is_refused_by_name_and_with_the_mend(jobs: Jobs, wrong: str) -> None:
+    spec, said = WRONG[wrong]
+    with pytest.raises(ClusterError, match=said):
+        jobs.apply(a_job("wrong", **spec))
