@@ -1,4 +1,4 @@
-"""Writes what is generated from the models: the CRD and the reference. Run it by `make crds`; tests compare, not write."""
+"""Writes what is generated from the models: the CRD and the reference. `make crds` runs it; tests only compare."""
 
 from __future__ import annotations
 

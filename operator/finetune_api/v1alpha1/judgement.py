@@ -21,11 +21,17 @@ def rule_problems(document: Mapping[str, Any], known: Sequence[Problem]) -> list
     wrong = [problem.field for problem in known]
     return [
         Problem(_join(at, rule.field), rule.message)
-        for model, value, at in _parts(FineTuneJob, document, "")
-        for rule in rules_of(model)
+        for at, rule in broken_rules(document)
         if not any(_touches(_join(at, path), field) for path in rule.condition.fields() for field in wrong)
-        and _is_broken(rule, value)
     ]
+
+
+def broken_rules(document: Mapping[str, Any]) -> Iterator[tuple[str, Rule]]:
+    """Every rule that a document breaks, with the place of the object that the rule stands on."""
+    for model, value, at in _parts(FineTuneJob, document, ""):
+        for rule in rules_of(model):
+            if _is_broken(rule, value):
+                yield at, rule
 
 
 def change_problems(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[Problem]:
@@ -48,7 +54,7 @@ def _parts(model: type[BaseModel], value: Any, at: str) -> Iterator[tuple[type[B
     if not isinstance(value, Mapping):
         return
     yield model, value, at
-    for name, part in _nested(model).items():
+    for name, part in nested_models(model).items():
         inner = value.get(name)
         items = enumerate(inner) if isinstance(inner, list) else ((None, inner),)
         for index, item in items:
@@ -56,7 +62,7 @@ def _parts(model: type[BaseModel], value: Any, at: str) -> Iterator[tuple[type[B
 
 
 @cache
-def _nested(model: type[BaseModel]) -> dict[str, type[BaseModel]]:
+def nested_models(model: type[BaseModel]) -> dict[str, type[BaseModel]]:
     """The fields of a model (by their names in YAML) that hold models or lists of them."""
     found = {field.alias or name: _model_in(field.annotation) for name, field in model.model_fields.items()}
     return {name: part for name, part in found.items() if part is not None}
