@@ -94,11 +94,11 @@ def shape_of(row: Row, format_name: str, renames: Mapping[str, str], **settings:
             )
         if column not in row.values:
             raise _missing(column, row, f"dataset.columns takes {field} from it.")
-    columns = {}
+    columns: dict[str, str] = {}
     for field, names in fields.items():
-        column = renames.get(field) or next((name for name in names if name in row.values), None)
-        if column is not None:
-            columns[field] = column
+        found = renames.get(field) or next((name for name in names if name in row.values), None)
+        if found is not None:
+            columns[field] = found
         elif field not in OPTIONAL:
             raise _missing(field, row, f"{format_name} needs it; name the column in dataset.columns.")
     return Shape(format_name, columns, **settings)
@@ -158,10 +158,16 @@ def _column(row: Row, shape: Shape, field: str) -> str:
     return column
 
 
+def _optional(row: Row, shape: Shape, field: str) -> str | None:
+    """The column of a field that rows may lack; a row may have it though the first one has not."""
+    names = (shape.columns[field],) if field in shape.columns else FIELDS[shape.format].get(field, ())
+    return next((name for name in names if row.values.get(name) is not None), None)
+
+
 def _string(row: Row, shape: Shape, field: str, optional: bool = False) -> str:
-    if optional and (field not in shape.columns or row.values.get(shape.columns[field]) is None):
+    column = _optional(row, shape, field) if optional else _column(row, shape, field)
+    if column is None:
         return ""
-    column = _column(row, shape, field)
     value = row.values[column]
     if isinstance(value, str):
         return value
@@ -178,7 +184,7 @@ def _system(row: Row, shape: Shape) -> str | None:
 
 
 def _tools(row: Row, shape: Shape) -> tuple[dict[str, Any], ...]:
-    value = row.values.get(shape.columns.get("tools", ""))
+    value = row.values.get(_optional(row, shape, "tools") or "")
     if isinstance(value, str) and value.strip():
         try:
             value = json.loads(value)

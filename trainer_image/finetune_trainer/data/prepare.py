@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from finetune_api.trainer_contract import TrainerConfig
 from finetune_api.v1alpha1.dataset import DataSource
 
-from ..errors import DataError
+from ..errors import ConfigError, DataError
 from .cache import file_identity, obtain
 from .hub import commit_of
 from .identity import digest
@@ -127,6 +127,11 @@ def _build(
     if dataset.test is not None:
         held_out["test"] = [reader.read(source) for source in dataset.test.sources]
     formats = sorted({source.format for source in training})
+    if formats == ["Text"] and (dataset.system_message or dataset.chat_template):
+        raise ConfigError(
+            "dataset.chatTemplate and dataset.systemMessage have no effect on plain text, which the data is.",
+            "Take them out, or set dataset.format to what the rows are.",
+        )
     selection = select(training, held_out, cleaning=dataset.cleaning, split=dataset.split, seed=_seed(config))
     tokenising = Tokenising(
         tokenizer,

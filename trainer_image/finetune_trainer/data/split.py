@@ -28,7 +28,7 @@ def assign(keys: Sequence[str], shares: Shares, seed: int) -> list[Side]:
     Each share that is asked for gets at least one key and training keeps at least one. Raises DataError where there
     are too few different keys for that.
     """
-    wanted: list[Side] = [side for side in ("validation", "test") if getattr(shares, side) > 0]  # type: ignore[misc] # mypy takes the loop variable for str
+    wanted: list[Side] = [side for side in ("validation", "test") if getattr(shares, side) > 0]
     draws = sorted((draw(seed, "split", key), key) for key in set(keys))
     if wanted and len(draws) <= len(wanted):
         raise DataError(
@@ -43,7 +43,7 @@ def assign(keys: Sequence[str], shares: Shares, seed: int) -> list[Side]:
             # The lowest draws are nearest to being held out; the side that has most gives.
             giver = "train" if "train" in sides.values() else max(wanted, key=list(sides.values()).count)
             sides[next(key for key in ordered if sides[key] == giver)] = side
-    if "train" not in sides.values():
+    if wanted and "train" not in sides.values():
         giver = max(wanted, key=list(sides.values()).count)
         sides[next(key for key in reversed(ordered) if sides[key] == giver)] = "train"
     return [sides[key] for key in keys]

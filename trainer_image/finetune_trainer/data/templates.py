@@ -100,10 +100,12 @@ def render_marked(
 ) -> tuple[str, list[tuple[int, int]]]:
     """The whole conversation and the spans that the template marks with {% generation %}."""
     import jinja2
-    from transformers.utils.chat_template_utils import render_jinja_template
+    from transformers.utils import chat_template_utils
 
+    # The library's annotation of the result is narrower than what it returns (texts and, asked for, spans).
+    render_all: Any = chat_template_utils.render_jinja_template
     try:
-        texts, spans = render_jinja_template(
+        texts, spans = render_all(
             conversations=[list(example.messages)],
             tools=list(example.tools) or None,
             chat_template=template.text,
