@@ -41,7 +41,7 @@ NOT_YET_SUPPORTED = (
     NotYet("model.job", instead="name the model by model.hub or model.claim"),
     NotYet("model.trustRemoteCode"),
     NotYet("dataset.format", ("Preference", "UnpairedPreference", "PromptOnly"), "write a format that fits SFT"),
-    NotYet("dataset.cleaning"),
+    NotYet("dataset.cleaning.dropNearDuplicates"),
     NotYet("dataset.balance"),
     NotYet("dataset.augmentation"),
     NotYet("dataset.replay"),
