@@ -52,3 +52,30 @@ class DataError(UserError):
         self.file = None if file is None else str(file)
         self.line = line
         self.column = column
+
+
+class DeviceUnavailable(TrainerError):
+    """The attempt asked for devices and sees none; another node may have them."""
+
+
+class Diverged(TrainerError):
+    """The loss is no longer a finite number."""
+
+    def __init__(self, step: int) -> None:
+        super().__init__(f"The loss at step {step} is not a finite number.")
+        self.step = step
+        self.advice = (
+            "Lower hyperparameters.learningRate (a tenth is a good first try), lengthen the warm-up, set "
+            "maxGradNorm to 1.0, and use BF16 or FP32 instead of FP16."
+        )
+
+
+class FencedOff(TrainerError):
+    """A newer run has claimed the directory: this one must not write any more."""
+
+    def __init__(self, run: int, newer: int) -> None:
+        super().__init__(f"Run {newer} has taken over from run {run}; run {run} ends without committing.")
+
+
+class Interrupted(BaseException):
+    """SIGTERM has arrived. No Exception, so that no library swallows it while it tries something else."""

@@ -1,0 +1,172 @@
+"""Complete checkpoints: the manifest that makes a directory one, its validation, rotation, and setting torn ones aside.
+
+What is in the files is the recipes' and the libraries' business.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import xxhash
+from pydantic import ValidationError
+
+from finetune_api.trainer_contract import CheckpointInfo, CheckpointManifest, CheckpointState, ManifestFile
+
+from .files import sync_directory, sync_file, write_atomically
+from .results import RunClaim, timestamp
+
+logger = logging.getLogger(__name__)
+
+MANIFEST = "manifest.json"
+_NAME = re.compile(r"step-(\d{8,})-r(\d+)")
+_CHUNK = 8 * 1024 * 1024
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A directory with a manifest."""
+
+    path: Path
+    manifest: CheckpointManifest
+
+    @property
+    def step(self) -> int:
+        return self.manifest.step
+
+    def info(self) -> CheckpointInfo:
+        manifest = self.manifest
+        return CheckpointInfo(
+            step=manifest.step,
+            time=manifest.created_at,
+            bytes=sum(file.bytes for file in manifest.files),
+            metric=manifest.metric,
+            value=manifest.value,
+        )
+
+
+def directory_name(step: int, run: int) -> str:
+    return f"step-{step:08d}-r{run}"
+
+
+def commit(
+    path: Path, *, step: int, claim: RunClaim, world_size: int, metric: str | None = None, value: float | None = None,
+    heartbeat: Callable[[int], None] = lambda _: None,
+) -> Checkpoint:  # fmt: skip
+    """Makes a directory whose files are all written a complete checkpoint. Raises FencedOff or OSError."""
+    files = []
+    for file in sorted(file for file in path.rglob("*") if file.is_file()):
+        digest = digest_of(file, heartbeat)
+        sync_file(file)
+        files.append(ManifestFile(path=file.relative_to(path).as_posix(), bytes=file.stat().st_size, xxh3=digest))
+    for directory in (*(below for below in path.rglob("*") if below.is_dir()), path):
+        sync_directory(directory)
+    manifest = CheckpointManifest(
+        step=step, run=claim.number, world_size=world_size, created_at=timestamp(), files=files,
+        metric=metric if value is not None else None, value=value,
+    )  # fmt: skip
+    claim.check()
+    write_atomically(
+        path / MANIFEST, manifest.model_dump_json(by_alias=True, exclude_none=True, indent=1), durable=True
+    )
+    sync_directory(path.parent)
+    return Checkpoint(path, manifest)
+
+
+def digest_of(file: Path, heartbeat: Callable[[int], None] = lambda _: None) -> str:
+    """128-bit xxh3 of the file's content, hexadecimal."""
+    digest = xxhash.xxh3_128()
+    with file.open("rb") as content:
+        while chunk := content.read(_CHUNK):
+            digest.update(chunk)
+            heartbeat(len(chunk))
+    return digest.hexdigest()
+
+
+def complete(directory: Path) -> list[Checkpoint]:
+    """The checkpoints that have a manifest and files of the right sizes, oldest first."""
+    return [checkpoint for path in _candidates(directory) if (checkpoint := _opened(path)) is not None]
+
+
+def newest_valid(
+    directory: Path, warn: Callable[[str], None], heartbeat: Callable[[int], None] = lambda _: None
+) -> Checkpoint | None:
+    """The newest checkpoint whose sizes and digests are right. What is torn is renamed to `.torn` and reported."""
+    for path in reversed(_candidates(directory)):
+        checkpoint = _opened(path)
+        if checkpoint is None:
+            _set_aside(path, "it has no manifest, or files are missing or cut short", warn)
+        elif (wrong := _wrong_content(checkpoint, heartbeat)) is not None:
+            _set_aside(path, f"the content of {wrong} is not what was written", warn)
+        else:
+            return checkpoint
+    return None
+
+
+def state_of(directory: Path, *, greater_is_better: bool = False) -> CheckpointState:
+    """What status shows of the complete checkpoints."""
+    checkpoints = complete(directory)
+    top = best(checkpoints, greater_is_better=greater_is_better)
+    return CheckpointState(
+        latest=checkpoints[-1].info() if checkpoints else None,
+        best=top.info() if top else None,
+        count=len(checkpoints),
+    )
+
+
+def best(checkpoints: list[Checkpoint], *, greater_is_better: bool) -> Checkpoint | None:
+    """The checkpoint with the best value; the earliest of equals; None where none was measured."""
+    measured = [(c.manifest.value, c) for c in checkpoints if c.manifest.value is not None]
+    if not measured:
+        return None
+    return min(measured, key=lambda pair: (-pair[0] if greater_is_better else pair[0], pair[1].step))[1]
+
+
+def rotate(directory: Path, *, keep: int, keep_best: bool, greater_is_better: bool = False) -> None:
+    """Deletes all but the newest `keep` checkpoints and, if asked for, the best one."""
+    checkpoints = complete(directory)
+    kept = {checkpoint.path for checkpoint in checkpoints[-keep:]}
+    top = best(checkpoints, greater_is_better=greater_is_better)
+    if keep_best and top is not None:
+        kept.add(top.path)
+    for checkpoint in checkpoints:
+        if checkpoint.path not in kept:
+            # Without its manifest it is no checkpoint any more, should the rest be cut off in the middle.
+            (checkpoint.path / MANIFEST).unlink(missing_ok=True)
+            shutil.rmtree(checkpoint.path, ignore_errors=True)
+
+
+def _candidates(directory: Path) -> list[Path]:
+    """Directories named like checkpoints, by step and then by run."""
+    if not directory.is_dir():
+        return []
+    named = [(match, path) for path in directory.iterdir() if (match := _NAME.fullmatch(path.name)) and path.is_dir()]
+    return [path for _, path in sorted(named, key=lambda pair: (int(pair[0][1]), int(pair[0][2])))]
+
+
+def _opened(path: Path) -> Checkpoint | None:
+    try:
+        manifest = CheckpointManifest.load((path / MANIFEST).read_bytes())
+        sound = all((path / file.path).stat().st_size == file.bytes for file in manifest.files)
+    except (OSError, ValueError, ValidationError):
+        return None
+    return Checkpoint(path, manifest) if sound else None
+
+
+def _wrong_content(checkpoint: Checkpoint, heartbeat: Callable[[int], None]) -> str | None:
+    for file in checkpoint.manifest.files:
+        if digest_of(checkpoint.path / file.path, heartbeat) != file.xxh3:
+            return file.path
+    return None
+
+
+def _set_aside(path: Path, reason: str, warn: Callable[[str], None]) -> None:
+    aside = path.with_name(f"{path.name}.torn")
+    shutil.rmtree(aside, ignore_errors=True)
+    os.replace(path, aside)
+    warn(f"Checkpoint {path.name} is torn ({reason}); it was set aside as {aside.name}.")

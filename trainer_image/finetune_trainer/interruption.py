@@ -1,0 +1,39 @@
+"""SIGTERM in a rank: before and after training it ends the rank at once, while training it only sets a flag."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from .errors import Interrupted
+
+
+class Interruption:
+    """The flag that SIGTERM sets."""
+
+    def __init__(self) -> None:
+        self.requested = False
+        self._deferred = False
+
+    def listen(self) -> None:
+        """Installs the handler; main thread only."""
+        signal.signal(signal.SIGTERM, self._on_signal)
+        # Ctrl-C reaches the whole process group: the supervisor turns it into one SIGTERM.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+    @contextmanager
+    def deferred(self) -> Iterator[None]:
+        """Within, SIGTERM only sets the flag: who trains ends at the next agreed step."""
+        if self.requested:
+            raise Interrupted
+        self._deferred = True
+        try:
+            yield
+        finally:
+            self._deferred = False
+
+    def _on_signal(self, *_: object) -> None:
+        self.requested = True
+        if not self._deferred:
+            raise Interrupted

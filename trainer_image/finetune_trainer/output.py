@@ -1,0 +1,74 @@
+"""The result: adapter or model, tokenizer, model card and report, made complete by one rename."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from finetune_api.trainer_contract import Result, TrainerConfig
+
+from . import checkpoints
+from .files import size_of, sync_directory, sync_file
+from .model_card import model_card
+from .progress import Journal, Progress
+from .rank import Rank
+from .report import make_report
+from .results import Results, RunClaim
+from .saving import beat_while_it_grows
+from .schedule import Metric
+
+if TYPE_CHECKING:
+    from .data import PreparedData
+    from .models.source import ModelSource
+
+
+def write_output(
+    *, trainer: Any, tokenizer: Any, config: TrainerConfig, results: Results, rank: Rank, journal: Journal,
+    progress: Progress, state: Any, adapter: bool, early_stopped: bool, data: PreparedData, base: ModelSource,
+    seconds: float, metric: Metric,
+) -> dict[str, Any]:  # fmt: skip
+    """Writes the output; rank 0 only. Returns the fields of the record. Raises FencedOff.
+
+    The weights are those of the last step, and of the best checkpoint where the job was stopped early.
+    """
+    output_step = state.global_step
+    if early_stopped:
+        kept = checkpoints.complete(results.checkpoints)
+        best = checkpoints.best(kept, greater_is_better=metric.greater_is_better)
+        if best is not None and best.step != output_step:
+            trainer.load_weights(best.path)
+            output_step = best.step
+    partial = results.partial_output
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    with beat_while_it_grows(partial, rank.heartbeat):
+        trainer.accelerator.unwrap_model(trainer.model).save_pretrained(partial)
+    tokenizer.save_pretrained(partial)
+    result = Result(path=f"{config.fingerprint}/{results.output.name}", adapter=adapter, bytes=size_of(partial))
+    report = make_report(
+        config=config, run=rank.run, journal=journal, progress=progress, steps=state.global_step,
+        output_step=output_step, early_stopped=early_stopped, seconds=seconds, counts=data.counts,
+        output=result.dump(),
+    )  # fmt: skip
+    (partial / "README.md").write_text(model_card(config, report, base), encoding="utf-8")
+    (partial / "report.json").write_text(json.dumps(report, indent=1), encoding="utf-8")
+    _complete(results, partial, RunClaim(results, rank.run))
+    shutil.rmtree(results.cache, ignore_errors=True)
+    return {"metrics": report["metrics"], "output": report["output"], "step": state.global_step}
+
+
+def _complete(results: Results, partial: Path, claim: RunClaim) -> None:
+    for file in partial.rglob("*"):
+        if file.is_file():
+            sync_file(file)
+    sync_directory(partial)
+    claim.check()
+    replaced = results.root / "output.replaced"
+    shutil.rmtree(replaced, ignore_errors=True)
+    if results.output.exists():
+        results.output.rename(replaced)
+    partial.rename(results.output)
+    sync_directory(results.root)
+    shutil.rmtree(replaced, ignore_errors=True)

@@ -1,0 +1,118 @@
+"""What rank 0 tells while it works: the progress report for the endpoint, metrics.jsonl and TensorBoard."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, cast
+
+from finetune_api.trainer_contract import CheckpointState, Effective, ProgressReport, Stage
+
+from .completion import read_metrics
+from .files import write_atomically
+from .rank import Rank
+from .records import progress_path, read_progress
+from .results import Results, timestamp
+
+_SHORTEST_INTERVAL = 0.5
+
+
+class Progress:
+    """The report; other ranks than 0 keep it to themselves."""
+
+    def __init__(self, rank: Rank) -> None:
+        self._path = progress_path(rank.scratch)
+        self._writes = rank.leads
+        self._written = -math.inf
+        self.report = read_progress(rank.scratch) or ProgressReport(
+            uid=rank.config.job.uid,
+            attempt=rank.config.attempt,
+            run=rank.run,
+            stage="Starting",
+            updated_at=timestamp(),
+        )
+
+    def stage(self, stage: Stage) -> None:
+        """Enters a stage; said at once."""
+        self.update(now=True, stage=stage)
+
+    def warn(self, warning: str) -> None:
+        """Adds a warning, once."""
+        if warning not in self.report.warnings:
+            self.update(now=True, warnings=[*self.report.warnings, warning])
+
+    def checkpoints(self, state: CheckpointState) -> None:
+        self.update(now=True, checkpoint=state)
+
+    def effective(self, effective: Effective) -> None:
+        self.update(now=True, effective=effective)
+
+    def update(self, *, now: bool = False, **fields: Any) -> None:
+        """Changes fields of the report and writes it, at most twice a second unless `now`."""
+        finite = {name: _finite(value) for name, value in fields.items()}
+        self.report = self.report.model_copy(update={**finite, "updated_at": timestamp()})
+        if self._writes and (now or time.monotonic() - self._written > _SHORTEST_INTERVAL):
+            write_atomically(self._path, json.dumps(self.report.dump()))
+            self._written = time.monotonic()
+
+
+class Journal:
+    """metrics.jsonl and, if asked for, TensorBoard's event files: one entry for each logged step."""
+
+    def __init__(self, results: Results, run: int, from_step: int, *, tensor_board: bool) -> None:
+        """Entries after `from_step` are of steps that this run does again: they are dropped."""
+        self._run = run
+        self._path = results.metrics
+        self.entries = [entry for entry in read_metrics(results) if entry["step"] <= from_step]
+        write_atomically(self._path, "".join(json.dumps(entry) + "\n" for entry in self.entries))
+        self._events: Any = None
+        if tensor_board:
+            from torch.utils.tensorboard import SummaryWriter
+
+            self._events = cast(Any, SummaryWriter)(log_dir=str(results.logs), purge_step=from_step + 1)
+
+    def add(self, step: int, values: dict[str, float | None]) -> None:
+        """Appends an entry; a number that is not finite becomes null. A full disk costs the line, not the training."""
+        entry = {"step": step, "run": self._run, **{name: _finite(value) for name, value in values.items()}}
+        self.entries.append(entry)
+        try:
+            with self._path.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(entry) + "\n")
+        except OSError:
+            return
+        if self._events is not None:
+            for name, value in entry.items():
+                if name not in ("step", "run") and value is not None:
+                    self._events.add_scalar(_tag(name), value, step)
+
+    def values(self, name: str) -> list[tuple[int, float]]:
+        """(step, value) of every entry that has the name, in order."""
+        return [(entry["step"], entry[name]) for entry in self.entries if entry.get(name) is not None]
+
+    def close(self) -> None:
+        if self._events is not None:
+            self._events.close()
+
+
+def mean_over_steps(curve: Iterable[tuple[int, float]]) -> float | None:
+    """The mean of a curve whose points each stand for the steps since the point before."""
+    total, last = 0.0, 0
+    for step, value in curve:
+        total += value * (step - last)
+        last = step
+    return total / last if last else None
+
+
+def _tag(name: str) -> str:
+    return f"evaluation/{name.removeprefix('eval_')}" if name.startswith("eval_") else f"train/{name}"
+
+
+def _finite(value: Any) -> Any:
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def train_log(results: Results) -> Path:
+    return results.logs / "train.log"

@@ -1,0 +1,126 @@
+"""Transformers' training loop with our own batches, evaluation and checkpoints in the places it has for them.
+
+When to log, evaluate, save and stop is decided in callbacks/flow.py; this only does it.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.utils.data import DataLoader
+from transformers import Trainer
+from transformers.trainer import TRAINER_STATE_NAME
+
+from .batches import BatchOrder, Collator, evaluation_batches, train_loader
+from .errors import FencedOff
+from .evaluation import mean_loss, perplexity
+from .saving import CheckpointWriter
+from .settings import Settings
+from .world import World
+
+logger = logging.getLogger(__name__)
+
+
+class RecipeTrainer(Trainer):  # type: ignore[misc]  # transformers has no types
+    """A Trainer whose data order, evaluation loss and checkpoints are exact."""
+
+    def __init__(
+        self,
+        *,
+        world: World,
+        settings: Settings,
+        order: BatchOrder,
+        collator: Collator,
+        writer: CheckpointWriter,
+        autocast: torch.dtype | None,
+        with_perplexity: bool,
+        heartbeat: Callable[[int], None],
+        **trainer: Any,
+    ) -> None:
+        self._world = world
+        self._settings = settings
+        self._order = order
+        self._writer = writer
+        self._autocast = autocast
+        self._with_perplexity = with_perplexity
+        self._heartbeat = heartbeat
+        self.stop_agreed: Callable[[], bool] = lambda: False
+        """Asked after every evaluation batch; set by the flow."""
+        self.tokens_seen = 0
+        """Tokens of this rank in this run, padding left out."""
+        super().__init__(data_collator=collator, **trainer)
+        held_out = self.eval_dataset
+        self._evaluation = None
+        if held_out is not None:
+            rows = settings.split.per_device
+            self._evaluation = evaluation_batches(held_out, collator, rows, world.rank, world.size)
+            self._evaluation_rounds = -(-(-(-len(held_out) // world.size)) // rows)
+
+    def get_train_dataloader(self) -> DataLoader[Any]:
+        return train_loader(
+            self.train_dataset,
+            self._order,
+            self.data_collator,
+            self._settings.data_loader_workers,
+            pin=self._world.device.type == "cuda",
+        )
+
+    def get_batch_samples(self, epoch_iterator: Iterator[Any], num_batches: int, device: torch.device) -> Any:
+        batches, items = super().get_batch_samples(epoch_iterator, num_batches, device)
+        # Counted here, where the batch is still on the host.
+        self.tokens_seen += sum(int(batch["attention_mask"].sum()) for batch in batches)
+        return batches, items
+
+    def training_step(self, *arguments: Any, **named: Any) -> torch.Tensor:
+        loss: torch.Tensor = super().training_step(*arguments, **named)
+        self._heartbeat(1)
+        return loss
+
+    def measure(self) -> dict[str, float]:
+        """The loss on the validation rows and what follows from it; empty where there are none. Raises
+        EvaluationAbandoned."""
+        if self._evaluation is None:
+            return {}
+        loss = mean_loss(
+            self.model,
+            self._evaluation,
+            self._world,
+            autocast=self._autocast,
+            stop=self.stop_agreed,
+            heartbeat=self._heartbeat,
+            rounds=self._evaluation_rounds,
+        )
+        metrics = {"eval_loss": loss}
+        value = perplexity(loss)
+        if self._with_perplexity and value is not None:
+            metrics["eval_perplexity"] = value
+        return metrics
+
+    def _save_checkpoint(self, model: Any, trial: Any) -> None:
+        self._writer.write(self.state.global_step, self._write_files)
+
+    def _write_files(self, directory: Path) -> None:
+        """Every rank's files of a checkpoint, as Trainer reads them again."""
+        self.save_model(str(directory), _internal_call=True)
+        self._save_optimizer_and_scheduler(str(directory))
+        self._save_scaler(str(directory))
+        self._save_rng_state(str(directory))
+        if self.args.should_save:
+            self.state.save_to_json(str(directory / TRAINER_STATE_NAME))
+
+    def load_weights(self, directory: Path) -> None:
+        """Takes over the weights of a checkpoint, nothing else."""
+        self._load_from_checkpoint(str(directory))
+
+
+def throughput(tokens: int, since: float) -> float:
+    """Tokens per second since a monotonic time."""
+    return tokens / max(time.monotonic() - since, 1e-9)
+
+
+__all__ = ["FencedOff", "RecipeTrainer", "throughput"]
