@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import itertools
+import uuid
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 
@@ -10,8 +10,8 @@ import pytest
 from kubernetes import config
 
 from tests.cluster.cluster import Cluster
+from tests.cluster.fixtures import cluster, restricted
 from tests.cluster.images import OPERATOR, TRAINER
-from tests.cluster.start import start_cluster
 from tests.e2e import inputs
 from tests.e2e.diagnosis import diagnose
 from tests.e2e.installation import install
@@ -21,6 +21,7 @@ from tests.e2e.results import Undisturbed
 
 # The first test of a session waits for the images to be built, which takes minutes on a fresh machine.
 TIMEOUT_SECONDS = 2400
+__all__ = ["cluster", "restricted"]
 _CLUSTER = pytest.StashKey[Cluster]()
 
 
@@ -36,48 +37,44 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Add to a failed test's report what a person would look at; later it is gone with the cluster."""
     report = yield
-    cluster = item.config.stash.get(_CLUSTER, None)
-    if report.failed and cluster:
-        report.sections += diagnose(cluster)
+    installation = item.config.stash.get(_CLUSTER, None)
+    if report.failed and installation:
+        report.sections += diagnose(installation)
     return report
 
 
 @pytest.fixture(scope="session")
-def cluster(tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Config) -> Iterator[Cluster]:
-    """A cluster with a node and both images, and the operator in a pod of it."""
-    directory = tmp_path_factory.mktemp("cluster")
-    with start_cluster(directory, images=[OPERATOR, TRAINER]) as started:
-        pytestconfig.stash[_CLUSTER] = started
-        install(started, directory / "overlay", operator_image=OPERATOR, trainer_image=TRAINER)
-        yield started
-        del pytestconfig.stash[_CLUSTER]
+def installed(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Config) -> Cluster:
+    """The cluster with the operator in a pod of it."""
+    pytestconfig.stash[_CLUSTER] = cluster
+    install(cluster, tmp_path_factory.mktemp("installation"), operator_image=OPERATOR, trainer_image=TRAINER)
+    return cluster
 
 
 @pytest.fixture(scope="session")
-def new_jobs(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], Jobs]]:
+def new_jobs(installed: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], Jobs]]:
     """Makes namespaces that enforce the restricted Pod Security Standard, each with claims `models` and `datasets`."""
     models, datasets = tmp_path_factory.mktemp("models"), tmp_path_factory.mktemp("datasets")
     inputs.make_models(models)
     inputs.make_datasets(datasets)
-    numbers = itertools.count(1)
-    with config.new_client_from_config(str(cluster.kubeconfig)) as api:
+    with config.new_client_from_config(str(installed.kubeconfig)) as api:
 
         def make(purpose: str) -> Jobs:
-            namespace = f"{purpose}-{next(numbers)}"
-            cluster.namespace(namespace)
-            cluster.claim("models", namespace, models)
-            cluster.claim("datasets", namespace, datasets)
-            return Jobs(cluster, api, namespace)
+            namespace = f"{purpose}-{uuid.uuid4().hex[:8]}"
+            installed.namespace(namespace)
+            installed.claim("models", namespace, models)
+            installed.claim("datasets", namespace, datasets)
+            return Jobs(installed, api, namespace)
 
         yield make
 
 
 @pytest.fixture
-def jobs(new_jobs: Callable[[str], Jobs], cluster: Cluster) -> Iterator[Jobs]:
+def jobs(new_jobs: Callable[[str], Jobs]) -> Iterator[Jobs]:
     """The jobs of a fresh namespace, which is deleted afterwards."""
     made = new_jobs("test")
     yield made
-    cluster.kubectl("delete", "namespace", made.namespace, "--wait=false")
+    made.cluster.kubectl("delete", "namespace", made.namespace, "--wait=false")
 
 
 @pytest.fixture(scope="session")

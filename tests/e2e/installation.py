@@ -21,11 +21,10 @@ def install(cluster: Cluster, overlay: Path, *, operator_image: str, trainer_ima
     """Apply the CRDs and deploy/ with these images, and wait until the operator is ready.
 
     Args:
-        overlay: a new directory for the kustomization.
+        overlay: an empty directory for the kustomization.
     """
     cluster.kubectl("apply", "--server-side", "-f", str(REPOSITORY / "crds"))
     cluster.kubectl("wait", "--for=condition=Established", "crd/finetunejobs.finetune.dev", "--timeout=30s")
-    overlay.mkdir(parents=True)
     (overlay / "kustomization.yaml").write_text(yaml.safe_dump(_kustomization(overlay, operator_image, trainer_image)))
     cluster.kubectl("apply", "-k", str(overlay))
     _wait_ready(cluster)

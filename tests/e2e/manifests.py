@@ -13,17 +13,15 @@ def a_job(name: str, **spec: Any) -> dict[str, Any]:
     """A CPU job with a checkpoint every few steps; `spec` replaces or, where it is a block, extends what is there."""
     whole: dict[str, Any] = {
         "model": {"claim": {"name": "models", "path": MODEL}},
-        "dataset": {"sources": [{"claim": {"name": "datasets", "path": DATA}}]},
+        "dataset": {"sources": [{"claim": {"name": "datasets", "path": DATA}, "maxExamples": 400}]},
         "hyperparameters": {"maxSteps": STEPS, "perDeviceBatchSize": 4, "maxSequenceLength": 128, "seed": 11},
         "checkpoint": {"everySteps": 25},
-        "evaluation": {"everySteps": 100},
-        "compute": {"gpusPerNode": 0, "cpu": "800m", "memory": "2Gi"},  # two fit on two cores,
+        "evaluation": {"everySteps": 250},
+        "compute": {"gpusPerNode": 0, "cpu": "800m", "memory": "2Gi"},  # two fit on two cores
     }
     for block, value in spec.items():
         extends = isinstance(value, dict) and block in whole
         whole[block] = whole[block] | value if extends else value
-    if "epochs" in whole["hyperparameters"] and "maxSteps" not in spec.get("hyperparameters", {}):
-        del whole["hyperparameters"]["maxSteps"]
     return {
         "apiVersion": "finetune.dev/v1alpha1",
         "kind": "FineTuneJob",

@@ -15,12 +15,18 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
         {"hyperparameters": {"learningrate": 2e-4}},
         r'unknown field "spec\.hyperparameters\.learningrate"',
     ),
-    "a value out of an enum": ({"method": "Sft"}, r'spec\.method: Unsupported value: "Sft": supported values: .*"SFT"'),
+    "a word that is none of the choices": (
+        {"method": "Sft"},
+        r'spec\.method: Unsupported value: "Sft": supported values: "SFT", "ContinuedPretraining"',
+    ),
     "two fields that exclude each other": (
         {"hyperparameters": {"epochs": 2, "maxSteps": 10}},
-        r"spec\.hyperparameters.*(epochs|maxSteps).*",
+        r"spec\.hyperparameters: .*epochs and maxSteps exclude each other: write only one of them",
     ),
-    "a field without effect": ({"preference": {"beta": 0.1}}, r"spec\.preference.*SFT"),
+    "a field without effect": (
+        {"preference": {"beta": 0.1}},
+        r"preference has no effect here: it goes with method DPO, KTO or ORPO; leave it out or change method",
+    ),
 }
 
 
