@@ -85,7 +85,7 @@ def _images(options: argparse.Namespace) -> None:
         return  # Docker keeps its own layers
     install_packages()
     for image in images.build_images([PAUSE_IMAGE, *images.DOCKERFILES, images.BASE]):
-        print(f"{image.name} ({image.tag})", file=sys.stderr)
+        print(image.stored, file=sys.stderr)
 
 
 def _version(options: argparse.Namespace) -> str:

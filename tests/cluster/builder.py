@@ -1,10 +1,17 @@
 """Builds images with buildah in a store of our own; knows neither which images nor what a cluster is."""
 
+import hashlib
+import io
+import json
 import subprocess
+from functools import partial
 from pathlib import Path
+from typing import IO
 
 from tests.cluster import versions
 from tests.cluster.errors import ClusterError
+from tests.cluster.image_archive import Archive, Blob
+from tests.cluster.machine import run
 
 
 class Builder:
@@ -13,7 +20,6 @@ class Builder:
     def __init__(self) -> None:
         self.directory = versions.cache_directory() / "images"
         self.directory.mkdir(parents=True, exist_ok=True)
-        self.layout = self.directory / "layout"
 
     def run(self, *arguments: str | Path, timeout: float | None = None) -> str:
         """Run one buildah command and return its output.
@@ -68,9 +74,42 @@ class Builder:
             lent += [(pip, "/etc/pip.conf", "ro"), (Path("/etc/ssl/certs"), "/etc/ssl/certs", "ro")]
         return lent
 
-    def export(self, image: str, tag: str) -> None:
-        """Write an image into the layout below `tag`, layers that are there already not again."""
-        self.run("push", "--disable-compression", image, f"oci:{self.layout}:{tag}")
+    def archive(self, image: str) -> Archive:
+        """Return a stored image, ready to be written for a node; its layers are read when they are."""
+        (described,) = json.loads(self._storage("image", "--json", image))
+        content = self._storage("get-image-data", image, "manifest").encode()
+        manifest = json.loads(content)
+        digest = manifest["config"]["digest"]
+        configuration = self._storage("get-image-data", image, digest).encode()
+        whole = _in_memory(content)
+        layers = zip(manifest["layers"], self._layers(described["layer"]), strict=True)
+        blobs = [Blob(layer["digest"], layer["size"], partial(self._diff, number)) for layer, number in layers]
+        return Archive(whole, manifest["mediaType"], [*blobs, _in_memory(configuration), whole])
+
+    def _layers(self, top: str) -> list[str]:
+        """Return the numbers of an image's layers, lowest first."""
+        parents = {layer["id"]: layer.get("parent") for layer in json.loads(self._storage("layers", "--json"))}
+        chain = [top]
+        while parent := parents[chain[-1]]:
+            chain.append(parent)
+        return chain[::-1]
+
+    def _diff(self, layer: str) -> IO[bytes]:
+        command = [*self._storage_command(), "diff", "--uncompressed", layer]
+        reading = subprocess.Popen(command, stdout=subprocess.PIPE)
+        assert reading.stdout
+        return reading.stdout
+
+    def _storage(self, command: str, *arguments: str) -> str:
+        return run(*self._storage_command(), command, *arguments)
+
+    def _storage_command(self) -> list[str]:
+        graph, state = self.directory / "store", self.directory / "run"
+        return ["containers-storage", f"--graph={graph}", f"--run={state}", "--storage-driver=overlay"]
+
+
+def _in_memory(content: bytes) -> Blob:
+    return Blob(f"sha256:{hashlib.sha256(content).hexdigest()}", len(content), lambda: io.BytesIO(content))
 
 
 def _uv_cache() -> Path:

@@ -12,7 +12,7 @@ from typing import IO
 
 from tests.cluster import versions
 from tests.cluster.errors import ClusterError
-from tests.cluster.image_archive import Parts
+from tests.cluster.image_archive import Archive
 from tests.cluster.machine import Machine, cni_directory
 from tests.cluster.process import Process
 
@@ -113,8 +113,8 @@ class Containerd:
         """Run containerd's own client in the namespace that Kubernetes uses."""
         return self._machine.run("ctr", "--address", self.socket, "--namespace", "k8s.io", *arguments)
 
-    def load(self, image: Parts) -> None:
-        """Import an image, of which the store may hold blobs already.
+    def load(self, name: str, image: Archive) -> None:
+        """Import an image under a name, sending only the blobs that the store has not.
 
         Raises:
             ClusterError: containerd did not take it; carries what it said.
@@ -125,10 +125,13 @@ class Containerd:
         importing = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
         assert importing.stdin
         with contextlib.suppress(BrokenPipeError):  # it gave up; its output says why
-            image.write(importing.stdin)
+            image.write(name, self._blobs(), importing.stdin)
         said, _ = importing.communicate()
         if importing.returncode:
             raise ClusterError(f"containerd refused an image: {said.decode(errors='replace').strip()[-1000:]}")
+
+    def _blobs(self) -> set[str]:
+        return set(self.ctr("content", "list", "--quiet").split())
 
     def _answers(self) -> bool:
         try:

@@ -18,6 +18,7 @@ from tests.cluster.errors import ClusterError
 from tests.cluster.kubectl import kubectl
 from tests.cluster.ports import Port
 from tests.cluster.process import Process
+from tests.cluster.waiting import until
 
 SERVICE_RANGE = "10.96.0.0/16"
 _FIRST_SERVICE = "10.96.0.1"
@@ -113,7 +114,9 @@ class ControlPlane:
         self.apiserver.start()
         if self.options.crds:
             self.kubectl("apply", "--server-side", "-f", str(self.options.crds))
-            self.kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=30s")
+            established = ("wait", "--for=condition=Established", "crd", "--all", "--timeout=30s")
+            # kubectl gives up at once on a CRD that has no conditions yet.
+            until(lambda: "condition met" in self.kubectl(*established, check=False), "the CRDs to be served")
         self.controller_manager.start()
         if self.scheduler:
             self.scheduler.start()

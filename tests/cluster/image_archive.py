@@ -1,60 +1,67 @@
-"""Takes out of an OCI image layout what a node lacks of one image, as an archive; builds and loads nothing."""
+"""Writes an image of the builder's store as an archive, less the layers that its receiver has; loads nothing."""
 
 import io
 import json
 import tarfile
+from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
-_REFERENCE = "org.opencontainers.image.ref.name"
+# containerd reads the full name of an image here.
 _NAME = "io.containerd.image.name"
 
 
 @dataclass(frozen=True)
-class Parts:
-    """One image, less the blobs that its receiver has.
+class Blob:
+    """A part of an image.
 
     Attributes:
-        layout: the directory of the layout.
-        index: the archive's index.json, which names the image.
-        digests: of the blobs to send (`sha256:...`).
+        digest: `sha256:...`.
+        size: in bytes.
+        read: opens the content, which the caller closes.
     """
 
-    layout: Path
-    index: dict[str, Any]
-    digests: list[str]
+    digest: str
+    size: int
+    read: Callable[[], IO[bytes]]
 
-    def write(self, stream: IO[bytes]) -> None:
-        """Write the archive as a stream."""
-        with tarfile.open(fileobj=stream, mode="w|") as archive:
+
+@dataclass(frozen=True)
+class Archive:
+    """An image as it is stored: layers first, then configuration and manifest."""
+
+    manifest: Blob
+    media_type: str
+    blobs: list[Blob]
+
+    def write(self, name: str, stored: set[str], stream: IO[bytes]) -> None:
+        """Write an archive in the OCI layout.
+
+        Args:
+            name: that the receiver shall know the image by.
+            stored: digests that the receiver has and that are left out.
+            stream: where to.
+        """
+        index = {
+            "schemaVersion": 2,
+            "manifests": [
+                {
+                    "mediaType": self.media_type,
+                    "digest": self.manifest.digest,
+                    "size": self.manifest.size,
+                    "annotations": {_NAME: name},
+                }
+            ],
+        }
+        with tarfile.open(fileobj=stream, mode="w|", copybufsize=1 << 20) as archive:
             _add(archive, "oci-layout", b'{"imageLayoutVersion": "1.0.0"}')
-            for digest in self.digests:
-                archive.add(_blob(self.layout, digest), f"blobs/{digest.replace(':', '/')}")
-            _add(archive, "index.json", json.dumps(self.index).encode())
-
-
-def missing_parts(layout: Path, tag: str, name: str, stored: set[str]) -> Parts:
-    """Return the image `tag` of the layout under the full `name`, less the blobs whose digests are `stored`."""
-    descriptor = find(layout, tag)
-    assert descriptor, f"the layout {layout} holds no {tag}"
-    manifest = json.loads(_blob(layout, descriptor["digest"]).read_bytes())
-    named = descriptor | {"annotations": {_NAME: name}}
-    index = {"schemaVersion": 2, "manifests": [named]}
-    blobs = [*(layer["digest"] for layer in manifest["layers"]), manifest["config"]["digest"], descriptor["digest"]]
-    return Parts(layout, index, [digest for digest in blobs if digest not in stored])
-
-
-def find(layout: Path, tag: str) -> dict[str, Any] | None:
-    """Return the descriptor of a tag of the layout, None when it is not there."""
-    index = layout / "index.json"
-    entries = json.loads(index.read_bytes())["manifests"] if index.exists() else []
-    matching = [one for one in entries if one.get("annotations", {}).get(_REFERENCE) == tag]
-    return matching[0] if matching else None
-
-
-def _blob(layout: Path, digest: str) -> Path:
-    return layout / "blobs" / digest.replace(":", "/")
+            for blob in self.blobs:
+                if blob.digest not in stored:
+                    entry = tarfile.TarInfo(f"blobs/{blob.digest.replace(':', '/')}")
+                    entry.size = blob.size
+                    with blob.read() as content:
+                        archive.addfile(entry, content)
+            _add(archive, "index.json", json.dumps(index).encode())
 
 
 def _add(archive: tarfile.TarFile, name: str, content: bytes) -> None:

