@@ -10,6 +10,7 @@ from pydantic import BaseModel
 
 from .job import FineTuneJob
 from .rules.catalogue import all_change_rules, rules_of
+from .rules.rule import Rule
 
 Schema = dict[str, Any]
 
@@ -38,10 +39,16 @@ def _object(model: type[BaseModel], source: Schema, definitions: Schema) -> Sche
     }
     if source.get("required"):
         schema["required"] = sorted(source["required"])
-    rules = [{"rule": rule.cel(), "message": rule.message} for rule in rules_of(model)]
+    rules = [_validation(rule) for rule in rules_of(model)]
     if rules:
         schema["x-kubernetes-validations"] = rules
     return schema
+
+
+def _validation(rule: Rule) -> Schema:
+    """A rule as the API server takes it; the field is named so that its answer says it (metadata cannot be)."""
+    named = {"fieldPath": f".{rule.field}"} if rule.field and not rule.field.startswith("metadata.") else {}
+    return {"rule": rule.cel(), "message": rule.message, **named}
 
 
 def _field(source: Schema, definitions: Schema) -> Schema:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Mapping
+from functools import cache
 from typing import Any
 
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from .job import FineTuneJob
@@ -52,21 +53,26 @@ def _message(detail: ErrorDetails) -> str:
 
 
 def _unknown(location: tuple[int | str, ...]) -> str:
-    names = sorted(_fields_at(FineTuneJob, location[:-1]))
+    names = sorted(_fields_at(location[:-1]))
     close = difflib.get_close_matches(str(location[-1]), names, n=1)
     if close:
         return f"there is no such field: write {close[0]}"
     return f"there is no such field here; there are {', '.join(names)}" if names else "there is no such field"
 
 
-def _fields_at(model: type[BaseModel], location: tuple[int | str, ...]) -> list[str]:
+def _fields_at(location: tuple[int | str, ...]) -> list[str]:
     """Names (in YAML) of the fields of the object at a location of the document."""
-    schema = model.model_json_schema(by_alias=True)
-    node: dict[str, Any] = schema
+    schema = _schema()
+    node = schema
     for part in location:
         node = _inlined(node, schema)
         node = node.get("items", {}) if isinstance(part, int) else node.get("properties", {}).get(part, {})
     return list(_inlined(node, schema).get("properties", {}))
+
+
+@cache
+def _schema() -> dict[str, Any]:
+    return FineTuneJob.model_json_schema(by_alias=True)
 
 
 def _inlined(node: dict[str, Any], schema: dict[str, Any]) -> dict[str, Any]:

@@ -13,10 +13,12 @@ JOB = (
         Value("metadata.name").matches("^[a-z]([-a-z0-9]*[a-z0-9])?$"),
         "metadata.name becomes a host name: write lower-case letters, digits and '-', beginning with a letter "
         "(llama-3-2, not llama-3.2)",
+        "metadata.name",
     ),
     Rule(
         Size("metadata.name") <= LONGEST_NAME,
         f"metadata.name becomes a host name: write at most {LONGEST_NAME} characters",
+        "metadata.name",
     ),
 )
 NOTIFICATION = (exactly_one_of("on", "true"),)
