@@ -1,4 +1,4 @@
-"""Which rows share a batch, in which order, and how they become tensors. The order is a pure function of seed and epoch."""
+"""Which rows share a batch, in which order, and how they become tensors: a pure function of seed and epoch."""
 
 from __future__ import annotations
 
@@ -63,11 +63,12 @@ class BatchOrder(Sampler[list[int]]):
         order = torch.randperm(len(self._lengths), generator=generator)
         size = self._split.effective
         if not self._like_length:
-            return [chunk.tolist() for chunk in order.split(size)]
+            return _chunks(order, size)
         steps: list[list[int]] = []
-        for window in order.split(size * WINDOW):
+        for start in range(0, len(order), size * WINDOW):
+            window = order[start : start + size * WINDOW]
             by_length = window[torch.argsort(self._lengths[window], descending=True, stable=True)]
-            steps += [chunk.tolist() for chunk in by_length.split(size)]
+            steps += _chunks(by_length, size)
         short = [step for step in steps if len(step) < size]
         full = [step for step in steps if len(step) == size]
         mixed = [full[index] for index in torch.randperm(len(full), generator=generator).tolist()]
@@ -76,6 +77,11 @@ class BatchOrder(Sampler[list[int]]):
             longest = max(range(len(mixed)), key=lambda index: int(self._lengths[mixed[index][0]]))
             mixed[0], mixed[longest] = mixed[longest], mixed[0]
         return mixed + short
+
+
+def _chunks(rows: torch.Tensor, size: int) -> list[list[int]]:
+    listed: list[int] = rows.tolist()
+    return [listed[start : start + size] for start in range(0, len(listed), size)]
 
 
 def _share(step: list[int], split: BatchSplit, rank: int) -> Iterator[list[int]]:

@@ -1,4 +1,4 @@
-"""What the processes of an attempt learn from their environment: the configuration, their place, where to leave records."""
+"""What the processes of an attempt learn from their environment: the configuration and their place."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def read_config() -> TrainerConfig:
         raise ConfigError(f"{source} holds no trainer configuration: {error}") from error
     if config.contract_version > CONTRACT_VERSION:
         raise ConfigError(
-            f"The configuration speaks version {config.contract_version} of the contract, this trainer {CONTRACT_VERSION}.",
+            f"The configuration has contract version {config.contract_version}, this trainer {CONTRACT_VERSION}.",
             "Use a trainer image that is as new as the operator (compute.image or the operator's setting).",
         )
     return config

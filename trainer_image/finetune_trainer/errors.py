@@ -54,11 +54,11 @@ class DataError(UserError):
         self.column = column
 
 
-class DeviceUnavailable(TrainerError):
+class DeviceUnavailable(TrainerError):  # noqa: N818  # named as the kind of end
     """The attempt asked for devices and sees none; another node may have them."""
 
 
-class Diverged(TrainerError):
+class Diverged(TrainerError):  # noqa: N818  # named as the kind of end
     """The loss is no longer a finite number."""
 
     def __init__(self, step: int) -> None:
@@ -70,7 +70,7 @@ class Diverged(TrainerError):
         )
 
 
-class FencedOff(TrainerError):
+class FencedOff(TrainerError):  # noqa: N818  # a state, as Interrupted is
     """A newer run has claimed the directory: this one must not write any more."""
 
     def __init__(self, run: int, newer: int) -> None:

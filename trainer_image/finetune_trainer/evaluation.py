@@ -12,7 +12,7 @@ from .batches import IGNORED
 from .world import World
 
 
-class EvaluationAbandoned(Exception):
+class EvaluationAbandoned(Exception):  # noqa: N818  # no error: it was agreed on
     """The ranks agreed to stop in the middle of an evaluation."""
 
 

@@ -1,4 +1,4 @@
-"""Writing files so that a reader sees the old content or the new, never half of it. Knows nothing of what is in them."""
+"""Writing files so that a reader sees the old content or the new. Knows nothing of what is in them."""
 
 from __future__ import annotations
 

@@ -7,6 +7,8 @@ import time
 from pathlib import Path
 from typing import Any, Self
 
+from pydantic import Field
+
 from finetune_api.trainer_contract import AttemptRecord, ContractModel, EndKind, ProgressReport
 
 from .files import write_atomically
@@ -23,7 +25,7 @@ class RankRecord(ContractModel):
     advice: str = ""
     collateral: bool = False
     """The rank only noticed that another had gone: the cause is to be looked for there."""
-    details: dict[str, Any] = {}
+    details: dict[str, Any] = Field(default_factory=dict)
     """Fields of the attempt's record that rank 0 knows at a good end."""
 
     def write(self, scratch: Path) -> None:

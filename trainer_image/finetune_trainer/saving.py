@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from finetune_api.trainer_contract import CheckpointState
+
 from . import checkpoints
 from .errors import FencedOff
 from .files import size_of
@@ -109,7 +111,7 @@ class CheckpointWriter:
         logger.warning("%s The checkpoints before it are untouched.", warning)
         self._progress.warn(warning)
 
-    def state(self) -> checkpoints.CheckpointState:
+    def state(self) -> CheckpointState:
         """What status shows of the complete checkpoints."""
         return checkpoints.state_of(self._results.checkpoints, greater_is_better=self.greater_is_better)
 

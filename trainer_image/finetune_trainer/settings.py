@@ -41,6 +41,8 @@ def resolve_settings(
     if earlier is not None and earlier.effective.precision is not None:
         wanted = earlier.effective.precision  # type: ignore[assignment]  # one of the same words
     precision, why_precision = resolve_precision(wanted, device)
+    if earlier is not None:
+        why_precision = f"precision {precision} as in the first attempt"
     attention, why_attention = resolve_attention(hyper.attention, device, precision)
     split, why_split = _split(config, hyper, world_size, earlier)
     adaptation = config.adaptation

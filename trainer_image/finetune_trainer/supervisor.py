@@ -193,9 +193,9 @@ class Attempt:
 
     def _record(self, ranks: Ranks, hang: Verdict | None) -> AttemptRecord:
         records = {
-            process.rank: record
+            process.rank: of_rank
             for process in ranks.processes
-            if (record := RankRecord.read(self.scratch, process.rank)) is not None
+            if (of_rank := RankRecord.read(self.scratch, process.rank)) is not None
         }
         verdict = judge(ranks.processes, records, oom_kills=cgroup.oom_kills() - self.kills_before, hang=hang)
         fields = {

@@ -6,7 +6,6 @@ When to log, evaluate, save and stop is decided in callbacks/flow.py; this only 
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,6 @@ from transformers import Trainer
 from transformers.trainer import TRAINER_STATE_NAME
 
 from .batches import BatchOrder, Collator, evaluation_batches, train_loader
-from .errors import FencedOff
 from .evaluation import mean_loss, perplexity
 from .saving import CheckpointWriter
 from .settings import Settings
@@ -26,7 +24,7 @@ from .world import World
 logger = logging.getLogger(__name__)
 
 
-class RecipeTrainer(Trainer):  # type: ignore[misc]  # transformers has no types
+class RecipeTrainer(Trainer):
     """A Trainer whose data order, evaluation loss and checkpoints are exact."""
 
     def __init__(
@@ -45,6 +43,7 @@ class RecipeTrainer(Trainer):  # type: ignore[misc]  # transformers has no types
         self._world = world
         self._settings = settings
         self._order = order
+        self._collator = collator
         self._writer = writer
         self._autocast = autocast
         self._with_perplexity = with_perplexity
@@ -59,13 +58,14 @@ class RecipeTrainer(Trainer):  # type: ignore[misc]  # transformers has no types
         if held_out is not None:
             rows = settings.split.per_device
             self._evaluation = evaluation_batches(held_out, collator, rows, world.rank, world.size)
-            self._evaluation_rounds = -(-(-(-len(held_out) // world.size)) // rows)
+            # Rank 0 has the most rows.
+            self._evaluation_rounds = world.from_leader(len(self._evaluation))
 
     def get_train_dataloader(self) -> DataLoader[Any]:
         return train_loader(
             self.train_dataset,
             self._order,
-            self.data_collator,
+            self._collator,
             self._settings.data_loader_workers,
             pin=self._world.device.type == "cuda",
         )
@@ -116,11 +116,3 @@ class RecipeTrainer(Trainer):  # type: ignore[misc]  # transformers has no types
     def load_weights(self, directory: Path) -> None:
         """Takes over the weights of a checkpoint, nothing else."""
         self._load_from_checkpoint(str(directory))
-
-
-def throughput(tokens: int, since: float) -> float:
-    """Tokens per second since a monotonic time."""
-    return tokens / max(time.monotonic() - since, 1e-9)
-
-
-__all__ = ["FencedOff", "RecipeTrainer", "throughput"]

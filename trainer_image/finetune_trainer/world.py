@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
+import os
 from datetime import timedelta
 from enum import IntFlag
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
+from torch._C._distributed_c10d import TCPStore
 
 from .errors import DeviceUnavailable
 from .rank import Rank
@@ -136,11 +138,9 @@ def choose_device(rank: Rank) -> torch.device:
     return torch.device("cpu")
 
 
-def _meet(rank: Rank, deadline: timedelta) -> dist.Store:
+def _meet(rank: Rank, deadline: timedelta) -> Any:
     """The store on rank 0; connects with retries, as a pod's name resolves about a second after it starts."""
-    import os
-
     address, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
     logger.info("Meeting %d ranks at %s:%d", rank.world_size, address, port)
     # Rank 0 waits for the others in init_process_group, not here, so that its heartbeat is not needed for long.
-    return dist.TCPStore(address, port, rank.world_size, is_master=rank.number == 0, timeout=deadline)
+    return TCPStore(address, port, rank.world_size, is_master=rank.number == 0, timeout=deadline)

@@ -1,10 +1,11 @@
-"""Decides between two steps what happens: log, evaluate, save, stop. The same on every rank, by count or by agreement."""
+"""Decides between two steps what happens: log, evaluate, save, stop. The same on every rank."""
 
 from __future__ import annotations
 
 import logging
 import math
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,7 +38,7 @@ class Schedule:
     evaluate_with_saves: bool
 
 
-class Flow(TrainerCallback):  # type: ignore[misc]  # transformers has no types
+class Flow(TrainerCallback):
     """The one callback that steers the loop."""
 
     def __init__(
@@ -201,8 +202,7 @@ def _device_load(world: World) -> dict[str, Any]:
     import torch
 
     load: dict[str, Any] = {"gpu_memory_bytes": torch.cuda.max_memory_reserved(world.device)}
-    try:
+    # NVML may be missing or not answer: the number is then left out.
+    with suppress(Exception):
         load["gpu_utilization"] = torch.cuda.utilization(world.device) / 100
-    except Exception:  # NVML is missing or does not answer: the number is left out
-        pass
     return load

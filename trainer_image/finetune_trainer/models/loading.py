@@ -47,7 +47,8 @@ def load_model(
         warn(f"{source.said} has no weights: the model starts from random ones (pre-training from scratch).")
         torch.manual_seed(seed)
         try:
-            model = AutoModelForCausalLM.from_config(
+            from_config: Any = AutoModelForCausalLM.from_config  # has no types
+            model = from_config(
                 config, dtype=dtype, attn_implementation=attention, trust_remote_code=source.trust_remote_code
             )
         except ValueError as error:

@@ -23,7 +23,7 @@ logger = logging.getLogger(__name__)
 
 
 def train(rank: Rank) -> dict[str, Any]:
-    """Trains, and returns the fields of the record of a finished attempt. Raises what errors.py and failures.py know."""
+    """Trains, and returns the fields of the record of a finished attempt. Raises what failures.py knows."""
     began = time.monotonic()
     config = rank.config.model_copy(update={"spec": resolve(rank.config.spec).spec})
     spec = config.spec

@@ -1,0 +1,35 @@
+"""What the trainer's tests share: one tiny model for all, and one thread for each process."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+# Before torch is loaded: processes that spin on the same cores take ten times as long, and a fork must find no threads.
+os.environ["OMP_NUM_THREADS"] = "1"
+os.environ["TOKENIZERS_PARALLELISM"] = "false"
+os.environ["HF_HUB_OFFLINE"] = "1"
+
+
+@pytest.fixture(scope="session")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory with `tiny` (weights and tokenizer) and `untrained` (configuration and tokenizer only)."""
+    import torch
+
+    from .tiny_model import make_tiny_model
+
+    torch.set_num_threads(1)
+    directory = tmp_path_factory.mktemp("models")
+    make_tiny_model(directory / "tiny")
+    make_tiny_model(directory / "untrained", weights=False)
+    return directory
+
+
+@pytest.fixture(scope="session")
+def loaded_libraries(models: Path) -> None:
+    """Loads once what every forked rank needs."""
+    import datasets  # noqa: F401  # for the forked ranks
+    import peft  # noqa: F401  # for the forked ranks
+

@@ -1,0 +1,117 @@
+"""A run that was killed, or asked to stop, ends as the undisturbed one: same losses, same weights."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+from finetune_api.trainer_contract import EndKind
+
+from .attempts import AJob, Ranks
+
+TOLERANCE = 1e-5
+
+
+def largest_difference(one: AJob, other: AJob, file: str = "adapter_model.safetensors") -> float:
+    from safetensors.torch import load_file
+
+    left, right = (load_file(job.results.output / file) for job in (one, other))
+    assert left.keys() == right.keys()
+    assert left, "no weights were saved"
+    return max(float((left[name].float() - right[name].float()).abs().max()) for name in left)
+
+
+def assert_same_end(undisturbed: AJob, resumed: AJob, file: str = "adapter_model.safetensors") -> None:
+    expected, found = undisturbed.report(), resumed.report()
+    assert [step for step, _ in found["lossCurve"]] == [step for step, _ in expected["lossCurve"]]
+    for (step, loss), (_, again) in zip(expected["lossCurve"], found["lossCurve"], strict=True):
+        assert again == pytest.approx(loss, abs=TOLERANCE), f"step {step}"
+    assert found["metrics"]["eval_loss"] == pytest.approx(expected["metrics"]["eval_loss"], abs=TOLERANCE)
+    assert found["metrics"]["train_loss"] == pytest.approx(expected["metrics"]["train_loss"], abs=TOLERANCE)
+    assert largest_difference(undisturbed, resumed, file) <= TOLERANCE
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory, models: Path, loaded_libraries: None) -> AJob:
+    job = AJob.on(tmp_path_factory.mktemp("undisturbed"), models)
+    Ranks(job).finish()
+    return job
+
+
+@pytest.mark.parametrize("step", [3, 9], ids=["in the first epoch", "past the first epoch"])
+def test_a_killed_run_continues_with_the_same_losses_and_weights(
+    step: int, tmp_path: Path, models: Path, undisturbed: AJob
+) -> None:
+    job = AJob.on(tmp_path, models)
+    first = Ranks(job)
+    first.wait_for(lambda report: report.step >= step)
+    first.kill()
+    first.wait()
+    assert job.results.complete_report() is None
+    Ranks(job).finish()
+    assert job.manifests()[-1].run == 2
+    assert_same_end(undisturbed, job)
+
+
+def test_sigterm_leaves_a_checkpoint_from_which_the_next_run_continues_exactly(
+    tmp_path: Path, models: Path, undisturbed: AJob
+) -> None:
+    job = AJob.on(tmp_path, models).with_spec(checkpoint={"everySteps": 1000})
+    first = Ranks(job)
+    first.wait_for(lambda report: report.step >= 3)
+    first.kill(signal.SIGTERM)
+    (record,) = first.wait()
+    assert record is not None
+    assert record.kind is EndKind.INTERRUPTED
+    (manifest,) = job.manifests()
+    assert f"step {manifest.step}" in record.message
+    assert 3 <= manifest.step < 12
+    Ranks(job).finish()
+    # Evaluations that come with checkpoints are not part of what is compared.
+    assert_same_end(undisturbed, job)
+
+
+@pytest.fixture(scope="module")
+def undisturbed_pair(tmp_path_factory: pytest.TempPathFactory, models: Path, loaded_libraries: None) -> AJob:
+    job = AJob.on(tmp_path_factory.mktemp("pair"), models).with_spec(hyperparameters={"perDeviceBatchSize": 2})
+    Ranks(job, 2).finish()
+    return job
+
+
+def test_two_processes_learn_what_one_does_with_the_same_effective_batch(
+    undisturbed_pair: AJob, undisturbed: AJob
+) -> None:
+    pair, single = undisturbed_pair.report()["lossCurve"], undisturbed.report()["lossCurve"]
+    # Dropout draws differ between the two, so only the size of the loss can be compared.
+    assert len(pair) == len(single)
+    assert pair[0][1] == pytest.approx(single[0][1], rel=0.01)
+
+
+def test_two_killed_processes_continue_exactly(tmp_path: Path, models: Path, undisturbed_pair: AJob) -> None:
+    job = AJob.on(tmp_path, models).with_spec(hyperparameters={"perDeviceBatchSize": 2})
+    first = Ranks(job, 2)
+    first.wait_for(lambda report: report.step >= 7)
+    first.kill()
+    first.wait()
+    Ranks(job, 2).finish()
+    assert_same_end(undisturbed_pair, job)
+
+
+def test_sigterm_to_one_of_two_processes_is_agreed_on_by_both(
+    tmp_path: Path, models: Path, undisturbed_pair: AJob
+) -> None:
+    job = AJob.on(tmp_path, models).with_spec(
+        hyperparameters={"perDeviceBatchSize": 2}, checkpoint={"everySteps": 1000}
+    )
+    first = Ranks(job, 2)
+    first.wait_for(lambda report: report.step >= 2)
+    os.kill(first.pids[1], signal.SIGTERM)
+    records = first.wait()
+    assert [record.kind for record in records if record] == [EndKind.INTERRUPTED, EndKind.INTERRUPTED]
+    (manifest,) = job.manifests()
+    assert manifest.world_size == 2
+    Ranks(job, 2).finish()
+    assert_same_end(undisturbed_pair, job)
