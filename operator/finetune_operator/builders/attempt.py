@@ -66,7 +66,7 @@ class Attempt:
         metadata: dict[str, Any] = {"name": name, "namespace": self.namespace, "labels": names.labels(self.name)}
         if owned:
             owner = {"apiVersion": API_VERSION, "kind": KIND, "name": self.name, "uid": self.uid}
-            metadata["ownerReferences"] = [{**owner, "controller": True, "blockOwnerDeletion": True}]
+            metadata["ownerReferences"] = [{**owner, "controller": True}]
         return metadata
 
     def queueing(self, of: dict[str, str]) -> dict[str, str]:

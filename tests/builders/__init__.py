@@ -1,0 +1,1 @@
+"""Builders of the objects that tests need; shared by all of them."""
