@@ -8,8 +8,10 @@ from typing import Any
 import yaml
 
 from finetune_api.v1alpha1.crd import custom_resource_definition
+from tests.reference import reference_text
 
 ROOT = Path(__file__).parents[1]
+REFERENCE = ROOT / "docs" / "reference.md"
 CRD = ROOT / "crds" / "finetune.dev_finetunejobs.yaml"
 
 
@@ -31,7 +33,7 @@ def crd_text() -> str:
 
 def generated() -> dict[Path, str]:
     """Every generated file with its content."""
-    return {CRD: crd_text()}
+    return {CRD: crd_text(), REFERENCE: reference_text()}
 
 
 def main() -> None:

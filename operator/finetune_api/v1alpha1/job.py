@@ -21,11 +21,17 @@ class ObjectMetadata(BaseModel):
     name: str = ""
     """Empty only where generateName is given and the API server has not made a name of it yet."""
     namespace: str | None = None
+    """The namespace."""
     uid: str | None = None
+    """Unique among all objects."""
     labels: dict[str, str] | None = None
+    """Labels."""
     annotations: dict[str, str] | None = None
+    """Annotations."""
     generation: int | None = None
+    """Rises with every change of the spec."""
     resource_version: str | None = None
+    """Changes with every write."""
     creation_timestamp: str | None = None
     """RFC 3339, UTC."""
     deletion_timestamp: str | None = None
@@ -40,10 +46,15 @@ class FineTuneJob(BaseModel):
     )
 
     api_version: Literal["finetune.dev/v1alpha1"] = "finetune.dev/v1alpha1"
+    """The version of the resource."""
     kind: Literal["FineTuneJob"] = "FineTuneJob"
+    """The kind of the resource."""
     metadata: ObjectMetadata
+    """Name, namespace, labels."""
     spec: FineTuneJobSpec
+    """What is asked for."""
     status: FineTuneJobStatus | None = None
+    """What is known; written by the operator alone."""
 
     def dump(self) -> dict[str, Any]:
         """The document: only what was set, by its names in YAML."""
