@@ -1,0 +1,136 @@
+"""What the commands print and the exit codes that scripts rely on, through the real entry point."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from finetune_cli.errors import Exit
+
+CONTRACT = Path(__file__).parents[2] / "contract"
+SUPPORTED = "01-lora-sft.yaml"
+SMALLEST = """\
+apiVersion: finetune.dev/v1alpha1
+kind: FineTuneJob
+metadata: {name: smallest}
+spec:
+  model: {claim: {name: models, path: m}}
+  dataset: {sources: [{claim: {name: datasets, path: d.jsonl}}]}
+  compute: {gpusPerNode: 0}
+"""
+
+
+def finetune(*arguments: str, given: str = "", at: Path | None = None) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "finetune_cli", *arguments],
+        input=given, capture_output=True, text=True, cwd=at, timeout=120, check=False,
+    )  # fmt: skip
+
+
+def test_every_contract_manifest_is_valid_and_only_what_is_not_yet_supported_is_said() -> None:
+    ended = finetune("validate", *map(str, sorted(CONTRACT.glob("*.yaml"))))
+
+    said = ended.stderr.splitlines()
+    assert all("not yet supported" in line for line in said), said
+    assert f"{CONTRACT / SUPPORTED}: FineTuneJob python-coder is valid" in ended.stdout
+    assert ended.returncode == (Exit.INVALID if said else Exit.SUCCEEDED)
+
+
+def test_every_problem_is_said_with_line_field_and_mend() -> None:
+    wrong = SMALLEST.replace("gpusPerNode: 0", "gpusPerNod: 0, cpu: 2") + "  method: sft\n"
+
+    ended = finetune("validate", "-", given=wrong)
+
+    assert ended.returncode == Exit.INVALID
+    lines = ended.stderr.splitlines()
+    assert any(line.startswith("<stdin>:7: spec.compute.gpusPerNod:") and "gpusPerNode" in line for line in lines)
+    assert any(line.startswith("<stdin>:7: spec.compute.cpu: must be a string") for line in lines)
+    assert any(line.startswith("<stdin>:8: spec.method:") and "write SFT" in line for line in lines)
+
+
+def test_a_broken_file_does_not_hide_the_next_one(tmp_path: Path) -> None:
+    (tmp_path / "broken.yaml").write_text("a: [")
+    (tmp_path / "good.yaml").write_text(SMALLEST)
+
+    ended = finetune("validate", "broken.yaml", "good.yaml", at=tmp_path)
+
+    assert ended.returncode == Exit.INVALID
+    assert "broken.yaml:1: is no YAML" in ended.stderr
+    assert "good.yaml: FineTuneJob smallest is valid" in ended.stdout
+
+
+def test_other_objects_of_a_file_are_named_and_left_alone() -> None:
+    ended = finetune("validate", "-", given=f"apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: c}}\n---\n{SMALLEST}")
+
+    assert ended.returncode == Exit.SUCCEEDED
+    assert "ConfigMap c is not ours" in ended.stdout
+
+
+def test_render_prints_what_the_operator_would_create() -> None:
+    ended = finetune("render", str(CONTRACT / SUPPORTED))
+
+    assert ended.returncode == Exit.SUCCEEDED, ended.stderr
+    documents = list(yaml.safe_load_all(ended.stdout))
+    assert [document["kind"] for document in documents] == ["NetworkPolicy", "Job"]
+    assert documents[-1]["metadata"]["name"] == "python-coder-1"
+    assert "#   learningRate 0.0002: the usual one for SFT with LoRA" in ended.stdout
+
+
+def test_render_says_when_the_size_of_the_claim_is_missing_and_makes_it_otherwise() -> None:
+    assert "The claim is left out" in finetune("render", "-", given=SMALLEST).stdout
+
+    ended = finetune("render", "-", given=SMALLEST + "  storage: {size: 5Gi}\n")
+
+    claim = next(yaml.safe_load_all(ended.stdout))
+    assert claim["kind"] == "PersistentVolumeClaim"
+    assert claim["spec"]["resources"]["requests"]["storage"] == "5Gi"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (["run", "-", "--claim", "models=.", "--claim", "datasets=gone"], Exit.CANNOT_START, "there is no directory"),
+        (["run", "-", "--claim", "models=."], Exit.CANNOT_START, "add --claim datasets=DIR"),
+        (["run", "-", "--claim", "models=.", "--claim", "dataset=."], Exit.USAGE, "the job does not use dataset"),
+        (["run", "-", "--claim", "models"], Exit.USAGE, "is not NAME=DIR"),
+        (["run", "none.yaml"], Exit.INVALID, "No such file"),
+        (["run", "-", "--job", "other"], Exit.INVALID, "the jobs there are smallest"),
+        (["walk"], Exit.USAGE, "No such command"),
+    ],
+)
+def test_what_keeps_a_run_from_starting_has_its_own_exit_code(
+    arguments: list[str], code: Exit, said: str, tmp_path: Path
+) -> None:
+    ended = finetune(*arguments, given=SMALLEST, at=tmp_path)
+
+    assert ended.returncode == code
+    assert said in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+def test_a_job_that_asks_for_what_is_not_there_yet_is_refused_before_it_starts(tmp_path: Path) -> None:
+    ended = finetune("run", "-", given=SMALLEST + "  method: DPO\n", at=tmp_path)
+
+    assert ended.returncode == Exit.INVALID
+    assert "spec.method" in ended.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_version_names_the_api() -> None:
+    assert "finetune.dev/v1alpha1" in finetune("version").stdout
+
+
+def test_nothing_heavy_is_loaded_for_version() -> None:
+    program = (
+        "import sys\nfrom finetune_cli.__main__ import app\nfrom typer.testing import CliRunner\n"
+        "assert CliRunner().invoke(app, ['version']).exit_code == 0\n"
+        "print(*sorted({'torch', 'aiohttp', 'kopf', 'yaml', 'finetune_api.v1alpha1.spec'} & set(sys.modules)))"
+    )
+
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+
+    assert ended.stdout.strip() == ""
