@@ -1,4 +1,4 @@
-"""Attempts for tests: a configuration builder, and real rank processes forked from one that has the libraries loaded."""
+"""Attempts for tests: a configuration builder, and rank processes forked from one that has the libraries loaded."""
 
 from __future__ import annotations
 

@@ -32,4 +32,3 @@ def loaded_libraries(models: Path) -> None:
     """Loads once what every forked rank needs."""
     import datasets  # noqa: F401  # for the forked ranks
     import peft  # noqa: F401  # for the forked ranks
-

@@ -17,6 +17,15 @@ from .settings import Settings
 _NEEDS_BITSANDBYTES = ("adamw_8bit", "paged_adamw_8bit", "paged_adamw_32bit", "lion_8bit")
 
 
+class _Arguments(TrainingArguments):
+    """TrainingArguments whose CPU has no index: with several processes it is cpu:0, which torch.load refuses."""
+
+    @property
+    def device(self) -> torch.device:
+        device: torch.device = super().device
+        return torch.device("cpu") if device.type == "cpu" else device
+
+
 def training_arguments(
     hyper: Hyperparameters, settings: Settings, results: Results, device: torch.device, total_steps: int
 ) -> TrainingArguments:
@@ -25,7 +34,7 @@ def training_arguments(
     Raises ConfigError for what needs a library that is not there.
     """
     _check_libraries(hyper)
-    arguments = TrainingArguments(
+    arguments = _Arguments(
         output_dir=str(results.checkpoints),
         max_steps=total_steps,
         per_device_train_batch_size=settings.split.per_device,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -129,7 +130,35 @@ class Collator:
         return {"input_ids": ids, "attention_mask": mask, "labels": labels}
 
 
-def train_loader(dataset: Any, order: BatchOrder, collator: Collator, workers: int, *, pin: bool) -> DataLoader[Any]:
+@dataclass(frozen=True)
+class PackedCollator:
+    """Rows to a batch of one row without padding; position_ids that begin again keep the examples apart.
+
+    The rows of an optimizer step stay the same, so that packing changes the speed and not what is learnt. Returns
+    input_ids, position_ids and labels, each int64 of shape (1, all tokens).
+    """
+
+    def __call__(self, rows: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
+        ids = [token for row in rows for token in row["input_ids"]]
+        positions = [position for row in rows for position in range(len(row["input_ids"]))]
+        # The first token of an example must not be predicted from the last one of the example before.
+        labels = [label for row in rows for label in [IGNORED, *row["labels"][1:]]]
+        return {
+            "input_ids": torch.tensor([ids], dtype=torch.int64),
+            "position_ids": torch.tensor([positions], dtype=torch.int64),
+            "labels": torch.tensor([labels], dtype=torch.int64),
+        }
+
+
+def tokens_in(batch: dict[str, torch.Tensor]) -> int:
+    """Tokens of a batch, padding left out."""
+    mask = batch.get("attention_mask")
+    return batch["input_ids"].numel() if mask is None else int(mask.sum())
+
+
+def train_loader(
+    dataset: Any, order: BatchOrder, collator: Collator | PackedCollator, workers: int, *, pin: bool
+) -> DataLoader[Any]:
     """The loader of training batches. Draws no numbers from the global stream, which belongs to dropout."""
     return _Loader(
         dataset,
@@ -138,11 +167,19 @@ def train_loader(dataset: Any, order: BatchOrder, collator: Collator, workers: i
         num_workers=workers,
         persistent_workers=False,
         pin_memory=pin,
+        worker_init_fn=_in_loader_worker,
         generator=torch.Generator().manual_seed(0),
     )
 
 
-def evaluation_batches(dataset: Any, collator: Collator, rows: int, rank: int, world_size: int) -> DataLoader[Any]:
+def _in_loader_worker(_: int) -> None:
+    # SIGTERM asks the rank to save; a worker that it started is simply to end.
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def evaluation_batches(
+    dataset: Any, collator: Collator | PackedCollator, rows: int, rank: int, world_size: int
+) -> DataLoader[Any]:
     """This rank's share of the held-out rows, longest first; each row on exactly one rank."""
     lengths = lengths_of(dataset)
     order = sorted(range(len(lengths)), key=lambda index: (-lengths[index], index))[rank::world_size]

@@ -27,6 +27,7 @@ class Settings:
     attention: str
     strategy: str
     split: BatchSplit
+    packing: bool
     gradient_checkpointing: bool
     data_loader_workers: int
     because: tuple[str, ...]
@@ -44,6 +45,7 @@ def resolve_settings(
     if earlier is not None:
         why_precision = f"precision {precision} as in the first attempt"
     attention, why_attention = resolve_attention(hyper.attention, device, precision)
+    packing, why_packing = _packing(hyper.packing, attention)
     split, why_split = _split(config, hyper, world_size, earlier)
     adaptation = config.adaptation
     checkpointing = _first(adaptation.gradient_checkpointing, hyper.gradient_checkpointing, True)
@@ -53,9 +55,10 @@ def resolve_settings(
         attention=attention,
         strategy=_strategy(config, world_size),
         split=split,
+        packing=packing,
         gradient_checkpointing=bool(checkpointing),
         data_loader_workers=int(workers),
-        because=(why_precision, why_attention, *why_split),
+        because=(why_precision, why_attention, why_packing, *why_split),
     )
 
 
@@ -70,6 +73,17 @@ def _strategy(config: TrainerConfig, world_size: int) -> str:
     if wanted not in ("Single", "DDP"):
         raise ConfigError(f"compute.strategy {wanted} is not supported yet.", "Write Auto, Single or DDP.")
     return str(wanted)
+
+
+def _packing(wanted: bool | None, attention: str) -> tuple[bool, str]:
+    """Packing pays with kernels that skip what lies between examples; others compute the whole square of a row."""
+    skips = attention in ("flash_attention_2", "flex_attention")
+    if wanted is None:
+        reason = "no padding with this attention" if skips else "rows of like length share a batch instead"
+        return skips, f"packing {'on' if skips else 'off'}: {reason}"
+    if wanted and not skips:
+        return True, "packing as written, though this attention is slower with it than with like lengths"
+    return wanted, f"packing {'on' if wanted else 'off'} as written"
 
 
 def _split(
@@ -118,8 +132,6 @@ def effective_of(
     model: str,
     device: torch.device,
     parameters: tuple[int, int],
-    packing: bool,
-    because: list[str],
 ) -> Effective:
     """What status.effective shows of this attempt."""
     hyper = config.spec.hyperparameters or Hyperparameters()
@@ -131,11 +143,11 @@ def effective_of(
         precision=settings.precision,
         strategy=settings.strategy,
         learning_rate=hyper.learning_rate,
-        packing=packing,
+        packing=settings.packing,
         trainable_parameters=parameters[0],
         total_parameters=parameters[1],
         device=torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
-        because=[*settings.because, *because],
+        because=list(settings.because),
     )
 
 

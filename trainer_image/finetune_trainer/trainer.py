@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader
 from transformers import Trainer
 from transformers.trainer import TRAINER_STATE_NAME
 
-from .batches import BatchOrder, Collator, evaluation_batches, train_loader
+from .batches import BatchOrder, Collator, PackedCollator, evaluation_batches, tokens_in, train_loader
 from .evaluation import mean_loss, perplexity
 from .saving import CheckpointWriter
 from .settings import Settings
@@ -33,7 +33,7 @@ class RecipeTrainer(Trainer):
         world: World,
         settings: Settings,
         order: BatchOrder,
-        collator: Collator,
+        collator: Collator | PackedCollator,
         writer: CheckpointWriter,
         autocast: torch.dtype | None,
         with_perplexity: bool,
@@ -73,7 +73,7 @@ class RecipeTrainer(Trainer):
     def get_batch_samples(self, epoch_iterator: Iterator[Any], num_batches: int, device: torch.device) -> Any:
         batches, items = super().get_batch_samples(epoch_iterator, num_batches, device)
         # Counted here, where the batch is still on the host.
-        self.tokens_seen += sum(int(batch["attention_mask"].sum()) for batch in batches)
+        self.tokens_seen += sum(tokens_in(batch) for batch in batches)
         return batches, items
 
     def training_step(self, *arguments: Any, **named: Any) -> torch.Tensor:

@@ -85,7 +85,7 @@ def train(rank: Rank) -> dict[str, Any]:
     rank.heartbeat()
 
     # In which order, and how often something happens.
-    from ..batches import BatchOrder, Collator, lengths_of
+    from ..batches import BatchOrder, Collator, PackedCollator, lengths_of
     from ..schedule import resolve_schedule
 
     order = BatchOrder(lengths_of(data.train), settings.split, rank.number, seed, like_length=True)
@@ -94,7 +94,7 @@ def train(rank: Rank) -> dict[str, Any]:
     )
     effective = effective_of(
         config, settings, model=source.name if source.is_hub else source.said, device=world.device,
-        parameters=parameters(model), packing=False, because=["rows of like length share a batch"],
+        parameters=parameters(model),
     )  # fmt: skip
     progress.effective(effective)
     progress.update(now=True, total_steps=schedule.total_steps)
@@ -146,9 +146,10 @@ def train(rank: Rank) -> dict[str, Any]:
     progress.checkpoints(writer.state())
     progress.update(now=True, step=from_step, from_step=from_step)
     flow = Flow(rank, world, schedule, writer, progress, journal, early_stop, metric.name)
+    padded_to = 8 if world.device.type == "cuda" else 1
     trainer = RecipeTrainer(
         world=world, settings=settings, order=order, writer=writer, heartbeat=rank.heartbeat,
-        collator=Collator(tokenizer.pad_token_id, multiple_of=8 if world.device.type == "cuda" else 1),
+        collator=PackedCollator() if settings.packing else Collator(tokenizer.pad_token_id, padded_to),
         autocast=autocast_type(settings.precision),
         with_perplexity="Perplexity" in ((evaluation and evaluation.metrics) or []) or metric.name == "eval_perplexity",
         model=model, args=training_arguments(hyper, settings, results, world.device, schedule.total_steps),
