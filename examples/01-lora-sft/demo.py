@@ -70,7 +70,8 @@ def finetune(manifest: str, job: str, models: Path, datasets: Path, results: Pat
     if ended.returncode != 0:
         sys.exit(ended.returncode)
     state = json.loads((results / ".finetune" / job / "job.json").read_text(encoding="utf-8"))
-    return results / job / Path(state["status"]["output"]["path"]).relative_to(job)
+    path = Path(state["status"]["output"]["path"])
+    return results / path if path.parts[0] == job else results / job / path
 
 
 def show_curve(report: dict[str, Any]) -> None:

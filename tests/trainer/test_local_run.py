@@ -62,6 +62,13 @@ class Workplace:
         document: dict[str, Any] = json.loads((self.root / "out/.finetune/local/job.json").read_text())
         return document
 
+    @property
+    def result(self) -> Path:
+        """The directory that the run names as its result."""
+        (found,) = self.root.glob("out/local/*/output")
+        assert self.job["status"]["output"]["path"].endswith(f"{found.parent.name}/output")
+        return found
+
     def steps(self) -> list[int]:
         """The steps that were trained, as metrics.jsonl has them."""
         found = list(self.root.glob("out/local/*/logs/metrics.jsonl"))
@@ -112,7 +119,7 @@ def test_a_job_succeeds_and_the_same_command_finds_it_complete(workplace: Workpl
     code, said = workplace.run()
     assert code == Exit.SUCCEEDED, said
     assert workplace.job["status"]["phase"] == "Succeeded"
-    adapter = workplace.root / "out" / workplace.job["status"]["output"]["path"]
+    adapter = workplace.result
     assert (adapter / "adapter_model.safetensors").is_file()
     assert workplace.steps() == [1, 2, 3, 4, 5, 6]
     written = (adapter / "adapter_model.safetensors").stat().st_mtime_ns

@@ -14,6 +14,7 @@ from rich.text import Text
 from finetune_api.trainer_contract import ProgressReport
 from finetune_operator.kube.protocol import Document
 
+from . import ADVICE
 from .numbers import duration, measured, size
 
 _PHASE_STYLES = {
@@ -53,7 +54,7 @@ class LiveView:
         self._warn(report.warnings)
 
     def event(self, event: Document) -> None:
-        if event.get("type") == "Warning":
+        if event.get("type") == "Warning" and event.get("reason") != ADVICE:
             self._console.print(Text(f"{event.get('reason')}: {event.get('note')}", "yellow"))
 
     def say(self, text: str) -> None:

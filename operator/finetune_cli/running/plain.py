@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable
 from typing import TextIO
 
 from finetune_api.trainer_contract import ProgressReport
 from finetune_operator.kube.protocol import Document
 
+from . import ADVICE
 from .numbers import duration, measured
 
 _SECONDS_BETWEEN = 5.0
@@ -22,6 +24,7 @@ class PlainView:
         self._stage: tuple[int, str] | None = None
         self._warnings: set[str] = set()
         self._checkpoint = 0
+        self._step = 0
         self._next = 0.0
 
     def job(self, job: Document) -> None:
@@ -29,7 +32,7 @@ class PlainView:
         phase = (status.get("phase"), status.get("attempt"))
         if phase[0] and phase != self._phase:
             self._phase = phase
-            self.say(f"{phase[0]}" + (f" (attempt {phase[1]})" if phase[1] else ""))
+            self.say(f"{phase[0]} attempt {phase[1]}" if phase[0] in ("Starting", "Retrying") else f"{phase[0]}")
         self._warn(status.get("warnings") or ())
 
     def report(self, report: ProgressReport) -> None:
@@ -42,8 +45,8 @@ class PlainView:
         if latest is not None and latest.step > self._checkpoint:
             self._checkpoint = latest.step
             self.say(f"checkpoint at step {latest.step}")
-        if report.step and time.monotonic() >= self._next:
-            self._next = time.monotonic() + _SECONDS_BETWEEN
+        if report.step != self._step and report.loss is not None and time.monotonic() >= self._next:
+            self._step, self._next = report.step, time.monotonic() + _SECONDS_BETWEEN
             self.say(
                 f"step {report.step}/{report.total_steps or '?'} loss {measured(report.loss)} "
                 f"eval {measured(report.eval_loss)} {report.tokens_per_second or 0:.0f} tokens/s "
@@ -51,14 +54,14 @@ class PlainView:
             )
 
     def event(self, event: Document) -> None:
-        if event.get("type") == "Warning":
+        if event.get("type") == "Warning" and event.get("reason") != ADVICE:
             self.say(f"{event.get('reason')}: {event.get('note')}")
 
     def say(self, text: str) -> None:
         print(f"{time.strftime('%H:%M:%S')} {text}", file=self._stream, flush=True)
 
-    def _warn(self, warnings: object) -> None:
-        for warning in warnings if isinstance(warnings, list) else ():
+    def _warn(self, warnings: Iterable[str]) -> None:
+        for warning in warnings:
             if warning not in self._warnings:
                 self._warnings.add(warning)
                 self.say(f"warning: {warning}")
