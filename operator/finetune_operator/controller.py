@@ -73,12 +73,16 @@ class Controller:
                 self.queue.done(key)
                 self.finished_at = time.monotonic()
 
+    async def reconcile_once(self, key: Key) -> float | None:
+        """One pass over one job, for whoever drives the work himself. Raises KubeError."""
+        return await self._reconciler.reconcile(key)
+
     async def _reconcile(self, key: Key) -> None:
         """One pass; whatever goes wrong harms this job alone."""
         job = "/".join(key)
         try:
             with metrics.RECONCILE_SECONDS.time():
-                again = await self._reconciler.reconcile(key)
+                again = await self.reconcile_once(key)
         except NotFoundError as error:
             # The job itself went while it was worked on: its deletion may never be told.
             _log.info("the job is gone", job=job, error=str(error))

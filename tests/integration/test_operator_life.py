@@ -1,6 +1,7 @@
 """The life of a job against a real API server: the real operator runs, pods are played."""
 
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -169,7 +170,7 @@ def test_progress_is_shown_while_the_job_runs(
     report = {"uid": uid, "attempt": 1, "run": 1, "stage": "Training", "step": 120, "totalSteps": 400}
     serve_progress(
         pods.run(pod),
-        {**report, "loss": 1.5, "remainingSeconds": 3100, "updatedAt": "2026-01-01T00:00:00Z"},
+        {**report, "loss": 1.5, "remainingSeconds": 3100, "updatedAt": datetime.now(UTC).isoformat()},
     )
     until(lambda: jobs.status(JOB).get("progress"), "progress")
     progress = jobs.status(JOB)["progress"]

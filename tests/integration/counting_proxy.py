@@ -1,0 +1,95 @@
+"""Stands between the operator and the API server, counts writes, and strikes after one of them; changes nothing."""
+
+import http.client
+import ssl
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import yaml
+
+_WRITES = frozenset({"POST", "PUT", "PATCH", "DELETE"})
+_HOP_BY_HOP = frozenset({"connection", "keep-alive", "transfer-encoding", "content-length", "host"})
+
+
+class CountingProxy:
+    """A plain HTTP proxy in front of one API server. Leases are not counted: they are written by the clock."""
+
+    def __init__(self, upstream: str, ca_file: Path) -> None:
+        self.writes: list[str] = []
+        """Verb and path of each write that the API server has answered."""
+        self._strike_after = 0
+        self._strike: Callable[[], None] = lambda: None
+        self._lock = threading.Lock()
+        proxy = self
+        server, context = urlsplit(upstream), ssl.create_default_context(cafile=str(ca_file))
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def _forward(self) -> None:
+                body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+                connection = http.client.HTTPSConnection(
+                    server.hostname or "", server.port, context=context, timeout=400
+                )
+                headers = {key: value for key, value in self.headers.items() if key.lower() not in _HOP_BY_HOP}
+                try:
+                    connection.request(self.command, self.path, body or None, headers)
+                    answer = connection.getresponse()
+                    if self.command in _WRITES and "/leases" not in self.path:
+                        proxy._count(f"{self.command} {self.path}")
+                    self._give_back(answer)
+                except OSError:
+                    self.close_connection = True  # the operator is dead, or the server
+                finally:
+                    connection.close()
+
+            def _give_back(self, answer: http.client.HTTPResponse) -> None:
+                self.send_response(answer.status)
+                for key, value in answer.getheaders():
+                    if key.lower() not in _HOP_BY_HOP:
+                        self.send_header(key, value)
+                self.send_header("Transfer-Encoding", "chunked")
+                self.end_headers()
+                while chunk := answer.read1(65536):  # watches go on for minutes
+                    self.wfile.write(f"{len(chunk):x}\r\n".encode() + chunk + b"\r\n")
+                    self.wfile.flush()
+                self.wfile.write(b"0\r\n\r\n")
+
+            do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = _forward  # noqa: N815 - the names that http.server calls
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server.daemon_threads = True
+        self.url = f"http://127.0.0.1:{self._server.server_port}"
+
+    @contextmanager
+    def running(self) -> Iterator["CountingProxy"]:
+        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+        try:
+            yield self
+        finally:
+            self._server.shutdown()
+
+    def strike(self, after: int, blow: Callable[[], None]) -> None:
+        """Calls `blow` when the API server has answered this many writes, before the operator hears of the last."""
+        self._strike_after, self._strike = after, blow
+
+    def kubeconfig(self, original: Path) -> Path:
+        """A kubeconfig like the original, by way of this proxy."""
+        document = yaml.safe_load(original.read_text())
+        document["clusters"][0]["cluster"] = {"server": self.url}
+        path = original.with_suffix(f".{self._server.server_port}.kubeconfig")
+        path.write_text(yaml.safe_dump(document))
+        return path
+
+    def _count(self, write: str) -> None:
+        with self._lock:
+            self.writes.append(write)
+            if len(self.writes) == self._strike_after:
+                self._strike()

@@ -1,0 +1,142 @@
+"""What the operator makes for an attempt, compared with manifests that a person has looked at (golden/)."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from finetune_api.trainer_contract import TrainerConfig
+from finetune_api.v1alpha1.defaults import PlatformDefaults, resolve
+from finetune_api.v1alpha1.spec import FineTuneJobSpec
+from finetune_operator.builders.attempt import Attempt, documents
+from finetune_operator.errors import ConfigurationTooLargeError
+from finetune_operator.settings import Settings
+from tests.builders.manifests import JobManifest, a_manifest
+
+GOLDEN = Path(__file__).parent / "golden"
+SETTINGS = Settings(platform=PlatformDefaults(storage_size="20Gi"))
+
+TWO_NODES = (
+    a_manifest()
+    .on_nodes(2)
+    .with_spec(
+        model={"hub": {"id": "org/model", "tokenSecret": {"name": "hub", "key": "token"}}},
+        storage={"size": "5Gi", "storageClassName": "fast", "retain": False},
+        compute={"nodes": 2, "gpusPerNode": 4, "sharedMemory": "8Gi", "extraResources": {"rdma/hca": "1"}},
+        checkpoint={"gracePeriodSeconds": 120},
+        podTemplate={
+            "labels": {"team": "nlp"},
+            "annotations": {"scheduling.k8s.io/group-name": "g"},
+            "nodeSelector": {"pool": "gpu"},
+            "tolerations": [{"key": "nvidia.com/gpu", "operator": "Exists"}],
+            "priorityClassName": "training",
+            "securityContext": {"runAsUser": 1234, "fsGroup": 1234},
+            "env": [{"name": "NCCL_DEBUG", "value": "WARN"}],
+        },
+    )
+)
+WITH_CONFIG_MAP = a_manifest().with_spec(
+    dataset={
+        "sources": [
+            {"configMap": {"name": "rows", "key": "train.jsonl"}},
+            {"claim": {"name": "results", "path": "old"}},
+        ],
+        "chatTemplate": {"configMap": {"name": "templates", "key": "chat.jinja"}},
+    }
+)
+
+
+def an_attempt(manifest: JobManifest, **fields: Any) -> Attempt:
+    spec = FineTuneJobSpec.model_validate(manifest.document["spec"])
+    base = {"name": manifest.name, "namespace": "team", "uid": "u-1", "number": 1, "image": "trainer:1"}
+    return Attempt(**{**base, "spec": resolve(spec, SETTINGS.platform).spec, **fields})
+
+
+def made(manifest: JobManifest, **fields: Any) -> dict[str, dict[str, Any]]:
+    return {document["kind"]: document for document in documents(an_attempt(manifest, **fields), SETTINGS)}
+
+
+def container(manifest: JobManifest, **fields: Any) -> dict[str, Any]:
+    found: dict[str, Any] = made(manifest, **fields)["Job"]["spec"]["template"]["spec"]["containers"][0]
+    return found
+
+
+@pytest.mark.parametrize(
+    ("name", "manifest"),
+    [("one-node", a_manifest()), ("two-nodes", TWO_NODES), ("config-map", WITH_CONFIG_MAP)],
+)
+def test_the_documents_are_as_they_were_looked_at(name: str, manifest: JobManifest) -> None:
+    """To accept a change: delete the file, run the test twice, and look at the difference."""
+    built = documents(an_attempt(manifest), SETTINGS)
+    for document in built:
+        if document["kind"] == "Job":
+            environment = document["spec"]["template"]["spec"]["containers"][0]["env"]
+            environment[0]["value"] = "(the configuration)"
+    path = GOLDEN / f"{name}.yaml"
+    if not path.exists():
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(yaml.safe_dump_all(built, sort_keys=False))
+        pytest.fail(f"{path.name} was not there and is written now: look at it")
+    assert list(yaml.safe_load_all(path.read_text())) == built
+
+
+def test_the_configuration_says_where_things_are() -> None:
+    config = TrainerConfig.decode(container(WITH_CONFIG_MAP)["env"][0]["value"])
+    mounts = {mount["mountPath"]: mount for mount in container(WITH_CONFIG_MAP)["volumeMounts"]}
+    assert mounts[config.mounts.output]["subPath"] == "python-coder"
+    for path in [*config.mounts.claims.values(), *config.mounts.config_maps.values()]:
+        assert mounts[path]["readOnly"]
+    assert set(config.mounts.claims) == {"models", "results"}
+    assert set(config.mounts.config_maps) == {"rows", "templates"}
+
+
+def test_the_world_follows_the_nodes_and_devices() -> None:
+    world = TrainerConfig.decode(container(TWO_NODES)["env"][0]["value"]).world
+    assert (world.nodes, world.processes_per_node, world.device) == (2, 4, "CUDA")
+    assert TrainerConfig.decode(container(a_manifest())["env"][0]["value"]).world.device == "CPU"
+
+
+def test_the_fingerprint_does_not_change_with_the_attempt_or_the_nodes() -> None:
+    first, second = (
+        TrainerConfig.decode(container(job, number=number)["env"][0]["value"])
+        for job, number in ((a_manifest(), 1), (a_manifest().on_nodes(2), 2))
+    )
+    assert first.fingerprint == second.fingerprint
+
+
+def test_kueues_labels_reach_the_job_alone() -> None:
+    job = made(a_manifest(), labels={"kueue.x-k8s.io/queue-name": "team", "other": "x"})["Job"]
+    assert job["metadata"]["labels"]["kueue.x-k8s.io/queue-name"] == "team"
+    assert "other" not in job["metadata"]["labels"]
+    assert "kueue.x-k8s.io/queue-name" not in job["spec"]["template"]["metadata"]["labels"]
+
+
+def test_kueues_topology_reaches_the_pods() -> None:
+    topology = {"kueue.x-k8s.io/podset-required-topology": "block"}
+    template = made(a_manifest(), annotations=topology)["Job"]["spec"]["template"]
+    assert template["metadata"]["annotations"] == topology
+
+
+def test_a_configuration_that_no_pod_can_carry_is_refused() -> None:
+    sources = [{"claim": {"name": "d", "path": f"{number}/{'x' * 1000}"}} for number in range(16)]
+    many = {"sources": sources, "validation": {"sources": sources}, "test": {"sources": sources}}
+    prompts = {"generation": {"prompts": ["x" * 4000] * 20}}
+    with pytest.raises(ConfigurationTooLargeError, match="ConfigMap"):
+        documents(an_attempt(a_manifest().with_spec(dataset=many, evaluation=prompts)), SETTINGS)
+
+
+def test_only_jobs_that_need_the_internet_may_reach_it() -> None:
+    def ports(manifest: JobManifest) -> set[int]:
+        egress = made(manifest)["NetworkPolicy"]["spec"]["egress"]
+        return {port["port"] for rule in egress for port in rule.get("ports", ())}
+
+    assert ports(a_manifest()) == {53}
+    assert ports(TWO_NODES) == {53, 443}
+
+
+def test_the_trainer_gets_no_secret_that_is_not_named() -> None:
+    names = [variable["name"] for variable in container(a_manifest())["env"]]
+    assert "HF_TOKEN" not in names
+    token = next(variable for variable in container(TWO_NODES)["env"] if variable["name"] == "HF_TOKEN")
+    assert token["valueFrom"]["secretKeyRef"] == {"name": "hub", "key": "token"}

@@ -1,0 +1,64 @@
+"""The cache under late, repeated and lost events."""
+
+from typing import Any
+
+import pytest
+
+from finetune_operator.cache import Cache
+from finetune_operator.kube.protocol import FINE_TUNE_JOB, JOB, POD
+from finetune_operator.names import CHILD_LABEL, JOB_LABEL
+
+KEY = ("team", "coder")
+
+
+def a_document(name: str, version: int, uid: str = "u", **parts: Any) -> dict[str, Any]:
+    metadata = {"name": name, "namespace": "team", "uid": uid, "resourceVersion": str(version)}
+    labels = {JOB_LABEL: "coder", CHILD_LABEL: "coder-1"}
+    return {"metadata": {**metadata, "labels": labels}, **parts}
+
+
+@pytest.fixture
+def cache() -> Cache:
+    return Cache()
+
+
+def test_an_older_object_never_replaces_a_newer(cache: Cache) -> None:
+    assert cache.take(FINE_TUNE_JOB, "ADDED", a_document("coder", 10)) == KEY
+    assert cache.take(FINE_TUNE_JOB, "MODIFIED", a_document("coder", 9)) is None
+    assert cache.take(FINE_TUNE_JOB, "MODIFIED", a_document("coder", 10)) is None
+    assert cache.jobs[KEY]["metadata"]["resourceVersion"] == "10"
+
+
+def test_a_deleted_object_does_not_come_back_by_a_late_event(cache: Cache) -> None:
+    cache.take(JOB, "ADDED", a_document("coder-1", 10))
+    assert cache.take(JOB, "DELETED", a_document("coder-1", 11)) == KEY
+    assert cache.take(JOB, "MODIFIED", a_document("coder-1", 12)) is None
+    assert cache.child("team", "coder-1") is None
+
+
+def test_the_deletion_of_an_earlier_object_of_the_name_leaves_the_new_one(cache: Cache) -> None:
+    cache.take(JOB, "ADDED", a_document("coder-1", 20, uid="new"))
+    cache.take(JOB, "DELETED", a_document("coder-1", 19, uid="old"))
+    child = cache.child("team", "coder-1")
+    assert child is not None
+    assert child.uid == "new"
+
+
+def test_a_pod_that_is_gone_keeps_its_record_until_the_attempt_is_over(cache: Cache) -> None:
+    ended = {"name": "trainer", "state": {"terminated": {"exitCode": 14, "message": "{}"}}}
+    cache.take(POD, "ADDED", a_document("p", 1))
+    cache.take(POD, "DELETED", a_document("p", 2, status={"phase": "Failed", "containerStatuses": [ended]}))
+    (pod,) = cache.pods("team", None, "coder-1")
+    assert (pod.gone, pod.exit_code, pod.message) == (True, 14, "{}")
+    cache.forget_attempt("team", "coder-1")
+    assert cache.pods("team", None, "coder-1") == ()
+
+
+def test_what_nobody_reads_is_not_kept(cache: Cache) -> None:
+    document = a_document("coder", 1, spec={"suspend": True})
+    document["metadata"]["managedFields"] = [{"manager": "kubectl"}]
+    document["metadata"]["annotations"] = {"kubectl.kubernetes.io/last-applied-configuration": "{}", "kept": "yes"}
+    cache.take(FINE_TUNE_JOB, "ADDED", document)
+    kept = cache.jobs[KEY]["metadata"]
+    assert "managedFields" not in kept
+    assert kept["annotations"] == {"kept": "yes"}

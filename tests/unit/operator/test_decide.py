@@ -1,0 +1,378 @@
+"""The decision about a job, over its phases, ends, flags and the clock; everything here is a value."""
+
+from datetime import timedelta
+
+import pytest
+
+from finetune_api.trainer_contract import TrainerConfig
+from finetune_api.v1alpha1.status import EffectiveStatus, Restarts
+from finetune_operator.decide import decide
+from finetune_operator.draft import Decision
+from finetune_operator.observation import Observation
+from finetune_operator.settings import Settings
+from tests.builders.observations import NOW, JobSeen, a_job, past
+
+SETTINGS = Settings()
+
+
+def decided(job: JobSeen, later: float = 0) -> Decision:
+    return decide(job.build(), SETTINGS, NOW + timedelta(seconds=later))
+
+
+def phase(decision: Decision) -> str | None:
+    return decision.status.phase if decision.status else None
+
+
+def kinds(decision: Decision) -> list[str]:
+    return [document["kind"] for document in decision.create]
+
+
+def reason_of(decision: Decision, condition: str) -> str | None:
+    conditions = (decision.status.conditions if decision.status else None) or []
+    return next((c.reason for c in conditions if c.type == condition), None)
+
+
+def test_a_new_job_is_started() -> None:
+    decision = decided(a_job())
+    assert kinds(decision) == ["NetworkPolicy", "Job"]
+    assert phase(decision) == "Starting"
+    assert decision.status is not None
+    assert (decision.status.attempt, decision.status.observed_generation) == (1, 1)
+
+
+def test_deciding_twice_gives_the_same() -> None:
+    assert decided(a_job()) == decided(a_job())
+
+
+def test_what_was_decided_needs_no_second_write() -> None:
+    started = decided(a_job()).status
+    assert started is not None
+    seen = a_job().starting().with_(status=started)
+    assert decided(seen).status is None
+
+
+@pytest.mark.parametrize("state", ["Succeeded", "Failed", "Cancelled"])
+@pytest.mark.parametrize("child", [True, False])
+def test_terminal_is_terminal(state: str, child: bool) -> None:
+    job = a_job().running() if child else a_job()
+    decision = decided(job.in_phase(state).suspended())
+    assert decision == Decision()
+
+
+@pytest.mark.parametrize(("age", "deleted"), [(59, False), (61, True)])
+def test_a_finished_job_is_deleted_after_its_time_to_live(age: float, deleted: bool) -> None:
+    job = a_job().with_spec(ttlSecondsAfterFinished=60).in_phase("Succeeded")
+    ended = job.with_status(completion_time=NOW.strftime("%Y-%m-%dT%H:%M:%SZ"))
+    decision = decided(ended, later=age)
+    assert decision.delete_job is deleted
+    assert deleted or decision.again_after == pytest.approx(1)
+
+
+def test_a_job_under_deletion_is_left_alone() -> None:
+    assert decided(a_job().running().being_deleted()) == Decision()
+
+
+def test_a_job_created_suspended_makes_nothing() -> None:
+    decision = decided(a_job().suspended())
+    assert (phase(decision), decision.create) == ("Suspended", ())
+
+
+@pytest.mark.parametrize("job", [a_job().starting(), a_job().running()], ids=["starting", "running"])
+def test_suspending_deletes_the_child_and_waits_for_its_end(job: JobSeen) -> None:
+    decision = decided(job.suspended())
+    assert [child.name for child in decision.delete] == ["python-coder-1"]
+    assert phase(decision) == "Suspending"
+    assert decided(job.in_phase("Suspending").suspended().child_deleting()).delete == ()
+
+
+def test_a_job_whose_pods_are_gone_is_suspended_at_its_checkpoint() -> None:
+    job = a_job().running().in_phase("Suspending").suspended()
+    decision = decided(job.ended("Interrupted", 14, checkpoint={"latest": {"step": 120}}))
+    assert phase(decision) == "Suspended"
+    assert decision.status is not None
+    assert decision.status.attempt == 2
+    assert decision.status.restarts is None
+    assert decision.status.checkpoint is not None
+    assert decision.status.checkpoint.latest is not None
+    assert decision.status.checkpoint.latest.step == 120
+
+
+def test_a_success_counts_although_the_job_was_to_be_suspended() -> None:
+    assert phase(decided(a_job().running().in_phase("Suspending").suspended().ended("Finished"))) == "Succeeded"
+
+
+def test_resuming_starts_the_next_attempt() -> None:
+    job = a_job().in_phase("Suspended", attempt=2).with_status(history=[past("Suspended")])
+    decision = decided(job)
+    assert decision.create[-1]["metadata"]["name"] == "python-coder-2"
+
+
+def test_a_suspension_taken_back_during_the_shutdown_goes_on_for_free() -> None:
+    decision = decided(a_job().running().in_phase("Suspending").ended("Interrupted", 14))
+    assert phase(decision) == "Retrying"
+    assert decision.status is not None
+    assert decision.status.restarts == Restarts(total=1, disruptions=1)
+
+
+@pytest.mark.parametrize("job", [a_job(), a_job().in_phase("Suspended"), a_job().in_phase("Retrying", 2)])
+def test_cancelling_without_an_attempt_ends_the_job(job: JobSeen) -> None:
+    assert phase(decided(job.cancelled())) == "Cancelled"
+
+
+def test_cancelling_a_running_job_deletes_the_child_first() -> None:
+    job = a_job().running().cancelled()
+    decision = decided(job)
+    assert [child.name for child in decision.delete] == ["python-coder-1"]
+    assert phase(decided(job.ended("Interrupted", 14))) == "Cancelled"
+
+
+@pytest.mark.parametrize(
+    ("kind", "code", "outcome", "failure"),
+    [
+        ("Finished", 0, "Succeeded", None),
+        ("UserError", 10, "Failed", "UserError"),
+        ("DeviceOutOfMemory", 11, "Retrying", "DeviceOutOfMemory"),
+        ("HostOutOfMemory", 12, "Retrying", "HostOutOfMemory"),
+        ("Diverged", 13, "Failed", "Diverged"),
+        ("Interrupted", 14, "Retrying", "Interrupted"),
+        ("Hang", 15, "Retrying", "Hang"),
+        ("DeviceUnavailable", 16, "Retrying", "DeviceUnavailable"),
+        ("InternalError", 1, "Retrying", "Crash"),
+    ],
+)
+@pytest.mark.parametrize("recorded", [True, False], ids=["with a record", "by the exit code alone"])
+def test_each_end_has_its_outcome(kind: str, code: int, outcome: str, failure: str | None, recorded: bool) -> None:
+    decision = decided(a_job().running().ended(kind if recorded else None, code))
+    assert phase(decision) == outcome
+    assert decision.status is not None
+    assert (decision.status.failure.reason if decision.status.failure else None) == failure
+    assert decision.status.attempt == (2 if outcome == "Retrying" else 1)
+
+
+@pytest.mark.parametrize(
+    ("kind", "charged"),
+    [
+        ("InternalError", "failures"),
+        ("DeviceUnavailable", "failures"),
+        ("Hang", "hangs"),
+        ("Interrupted", "disruptions"),
+        ("DeviceOutOfMemory", "out_of_memory"),
+    ],
+)
+def test_each_end_is_counted_under_its_cause(kind: str, charged: str) -> None:
+    status = decided(a_job().running().ended(kind)).status
+    assert status is not None
+    assert status.restarts == Restarts(**{"total": 1, charged: 1})
+
+
+@pytest.mark.parametrize(
+    ("fields", "reason"),
+    [
+        ({"disruption": "PreemptionByScheduler"}, "Preempted"),
+        ({"disruption": "EvictionByEvictionAPI"}, "Evicted"),
+        ({"disruption": "DeletionByTaintManager"}, "NodeLost"),
+        ({"delete_asked": NOW}, "PodDeleted"),
+        ({"exit_code": None, "gone": True}, "PodDeleted"),
+    ],
+)
+def test_a_disruption_costs_no_retry(fields: dict[str, object], reason: str) -> None:
+    job = a_job().with_spec(retryPolicy={"maxRetries": 0}).running().ended(None, 137)
+    decision = decided(job.with_pods(**fields))
+    assert phase(decision) == "Retrying"
+    assert decision.status is not None
+    assert decision.status.history is not None
+    assert decision.status.history[-1].reason == reason
+
+
+def test_a_kill_for_memory_is_no_crash() -> None:
+    decision = decided(a_job().running().ended(None, 137).with_pods(end_reason="OOMKilled"))
+    assert decision.status is not None
+    assert decision.status.failure is not None
+    assert decision.status.failure.reason == "HostOutOfMemory"
+
+
+@pytest.mark.parametrize(("steps", "charged"), [([5, 5, 5, 5], True), ([5, 5, 6, 6], False)])
+def test_disruptions_without_a_new_checkpoint_count_as_a_failure_in_the_end(steps: list[int], charged: bool) -> None:
+    history = [past("Evicted", n + 1, to_step=step) for n, step in enumerate(steps)]
+    job = a_job().with_status(history=history).running(attempt=5)
+    decision = decided(job.ended("Interrupted", 14, checkpoint={"latest": {"step": steps[-1]}}))
+    assert decision.status is not None
+    assert decision.status.restarts is not None
+    assert (decision.status.restarts.failures == 1) is charged
+
+
+def test_retries_run_out() -> None:
+    job = a_job().with_status(restarts=Restarts(total=3, failures=2, hangs=1)).running(attempt=4)
+    decision = decided(job.ended("InternalError"))
+    assert phase(decision) == "Failed"
+    assert reason_of(decision, "Failed") == "RetriesExhausted"
+
+
+@pytest.mark.parametrize(("failures", "seconds"), [(1, 10), (2, 20), (3, 40), (9, 300)])
+def test_the_backoff_doubles_up_to_its_limit(failures: int, seconds: float) -> None:
+    job = a_job().with_spec(retryPolicy={"maxRetries": 20}).in_phase("Retrying", failures + 1)
+    job = job.with_status(history=[past("Crash")], restarts=Restarts(total=failures, failures=failures))
+    early = decided(job, later=seconds - 1)
+    assert (early.create, early.again_after) == ((), pytest.approx(1))
+    assert kinds(decided(job, later=seconds + 1))[-1] == "Job"
+
+
+def test_a_job_deleted_by_hand_is_an_end() -> None:
+    decision = decided(a_job().running().without_child())
+    assert phase(decision) == "Retrying"
+    assert decision.status is not None
+    assert decision.status.attempt == 2
+
+
+@pytest.mark.parametrize("state", [None, "Pending", "Retrying"])
+def test_a_child_that_was_never_made_is_made_under_the_same_name(state: str | None) -> None:
+    job = a_job().in_phase(state, 3) if state else a_job().with_status(attempt=3)
+    assert decided(job).create[-1]["metadata"]["name"] == "python-coder-3"
+
+
+def test_kueue_holds_a_job() -> None:
+    assert phase(decided(a_job().starting().queued())) == "Queued"
+
+
+def test_a_preemption_by_kueue_keeps_the_attempt() -> None:
+    decision = decided(a_job().running().queued())
+    assert phase(decision) == "Queued"
+    assert decision.status is not None
+    assert decision.status.history is not None
+    assert (decision.status.attempt, decision.status.history[-1].reason) == (1, "Preempted")
+    assert decision.status.active_seconds == 60
+
+
+@pytest.mark.parametrize(("young", "said"), [(1, "Starting"), (30, "ImagePullBackOff")])
+def test_what_keeps_a_pod_from_starting_is_said(young: float, said: str) -> None:
+    decision = decided(a_job().starting(since=young).stuck("ImagePullBackOff: no such image"))
+    assert reason_of(decision, "Running") == said
+
+
+def test_the_start_deadline_is_written_down_before_the_job_goes() -> None:
+    job = a_job().with_spec(retryPolicy={"startDeadlineSeconds": 30})
+    late = job.starting(since=31).stuck("Unschedulable: no room")
+    first = decided(late)
+    assert first.delete == ()
+    assert first.status is not None
+    assert first.status.failure is not None
+    assert "no room" in (first.status.failure.message or "")
+    second = late.with_(status=first.status)
+    assert [child.name for child in decided(second).delete] == ["python-coder-1"]
+    third = decided(second.without_child())
+    assert third.status is not None
+    assert third.status.restarts == Restarts(total=1, failures=1)
+
+
+def test_active_time_adds_up_to_the_deadline() -> None:
+    job = a_job().with_spec(activeDeadlineSeconds=100).with_status(active_seconds=50).running(since=40)
+    before = decided(job)
+    assert before.delete == ()
+    assert before.again_after == pytest.approx(10)
+    assert [child.name for child in decided(job, later=11).delete] == ["python-coder-1"]
+    assert phase(decided(job.ended("Interrupted", 14))) == "Retrying"
+    late = job.with_spec(activeDeadlineSeconds=80)
+    assert reason_of(decided(late.ended("Interrupted", 14)), "Failed") == "DeadlineExceeded"
+
+
+def test_a_queue_or_a_pause_uses_no_active_time() -> None:
+    job = a_job().with_spec(activeDeadlineSeconds=100).with_status(active_seconds=99)
+    assert phase(decided(job.in_phase("Suspended", 2).suspended(), later=10_000)) is None
+
+
+def test_progress_is_taken_over() -> None:
+    decision = decided(a_job().running().reporting(step=120, total_steps=400, remaining_seconds=3100, loss=1.25))
+    assert decision.from_report
+    assert decision.status is not None
+    progress = decision.status.progress
+    assert progress is not None
+    assert (progress.summary, progress.eta, progress.loss) == ("30% (120/400)", "51m", 1.25)
+
+
+def test_a_report_of_an_earlier_attempt_is_ignored() -> None:
+    job = a_job().running().reporting(step=1, attempt=7)
+    assert not decided(job).from_report
+
+
+def test_a_trainer_that_stands_still_is_ended() -> None:
+    job = a_job().with_spec(retryPolicy={"hangTimeoutSeconds": 30}).running(since=600)
+    assert decided(job.reporting(), later=59).notes == ()
+    assert decided(job.reporting(), later=61).notes[0].reason == "Hang"
+
+
+@pytest.mark.parametrize(("batch", "accumulation", "expected"), [(8, 1, (4, 2)), (6, 2, (3, 4)), (7, 1, (1, 7))])
+def test_memory_shrinks_the_batch_and_keeps_the_product(
+    batch: int, accumulation: int, expected: tuple[int, int]
+) -> None:
+    effective = {"perDeviceBatchSize": batch, "gradientAccumulationSteps": accumulation}
+    decision = decided(a_job().running().ended("DeviceOutOfMemory", 11, effective=effective))
+    assert decision.status is not None
+    found = decision.status.effective
+    assert found is not None
+    assert (found.per_device_batch_size, found.gradient_accumulation_steps) == expected
+    assert any("memory" in line for line in found.because or ())
+
+
+def test_one_example_that_does_not_fit_fails_with_advice() -> None:
+    decision = decided(a_job().running().ended("DeviceOutOfMemory", 11, effective={"perDeviceBatchSize": 1}))
+    assert phase(decision) == "Failed"
+    assert decision.status is not None
+    assert decision.status.failure is not None
+    assert "maxSequenceLength" in (decision.status.failure.advice or "")
+
+
+def test_the_host_gets_one_more_try() -> None:
+    job = a_job().with_status(history=[past("HostOutOfMemory")]).running(attempt=2)
+    assert phase(decided(job.ended("HostOutOfMemory", 12))) == "Failed"
+
+
+def test_what_was_learnt_of_memory_reaches_the_next_attempt() -> None:
+    effective = EffectiveStatus(per_device_batch_size=4, gradient_accumulation_steps=2, image="image:of-the-first")
+    job = a_job().in_phase("Retrying", 2).with_status(effective=effective, restarts=Restarts(total=1, out_of_memory=1))
+    container = decided(job).create[-1]["spec"]["template"]["spec"]["containers"][0]
+    assert container["image"] == "image:of-the-first"
+    config = TrainerConfig.decode(container["env"][0]["value"])
+    assert config.adaptation.per_device_batch_size == 4
+    assert config.attempt == 2
+
+
+@pytest.mark.parametrize(
+    ("job", "reason"),
+    [
+        (a_job().with_spec(tuning={"type": "DoRA"}), "NotYetSupported"),
+        (a_job().with_spec(storage={}), "StorageRequired"),
+        (a_job().blocked_by("ClaimNotFound"), "ClaimNotFound"),
+    ],
+)
+def test_what_cannot_start_says_why(job: JobSeen, reason: str) -> None:
+    decision = decided(job)
+    assert reason_of(decision, "Accepted") == reason
+    assert reason_of(decision, "Stalled") == reason
+    assert (phase(decision), decision.create) == ("Pending", ())
+
+
+def test_only_what_may_come_is_looked_for_again() -> None:
+    assert decided(a_job().blocked_by("ClaimNotFound")).again_after == 5
+    assert decided(a_job().with_spec(tuning={"type": "DoRA"})).again_after is None
+
+
+def test_what_is_just_going_is_waited_for_without_a_word() -> None:
+    decision = decided(a_job().blocked_by("NameConflict", passing=True))
+    assert reason_of(decision, "Accepted") is None
+    assert decision.again_after == 1
+
+
+def test_a_device_that_was_unavailable_is_avoided() -> None:
+    ended = decided(a_job().running().ended("DeviceUnavailable", 16)).status
+    assert ended is not None
+    again = decided(a_job().with_(status=ended), later=3600)
+    affinity = again.create[-1]["spec"]["template"]["spec"]["affinity"]
+    terms = affinity["nodeAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"]["nodeSelectorTerms"]
+    assert terms == [{"matchFields": [{"key": "metadata.name", "operator": "NotIn", "values": ["node-a"]}]}]
+
+
+def test_an_invalid_spec_is_said_and_nothing_is_made() -> None:
+    seen: Observation = a_job().with_(spec=None, invalid="spec.method: is missing").build()
+    decision = decide(seen, SETTINGS, NOW)
+    assert reason_of(decision, "Accepted") == "Invalid"
+    assert decision.create == ()

@@ -1,0 +1,101 @@
+"""The work queue: no key twice, no key at two workers, and failures that back off."""
+
+import asyncio
+
+import pytest
+
+from finetune_operator.queue import LONGEST_BACKOFF, WorkQueue
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def queue(clock: Clock) -> WorkQueue[str]:
+    return WorkQueue(clock)
+
+
+async def test_a_key_that_is_added_twice_is_given_out_once(queue: WorkQueue[str]) -> None:
+    queue.add("a")
+    queue.add("a")
+    queue.add("b")
+    assert [await queue.get(), await queue.get()] == ["a", "b"]
+    assert len(queue) == 0
+
+
+async def test_a_key_that_is_worked_on_waits_for_its_worker(queue: WorkQueue[str]) -> None:
+    queue.add("a")
+    await queue.get()
+    queue.add("a")
+    assert len(queue) == 0
+    queue.done("a")
+    assert await queue.get() == "a"
+
+
+async def test_a_worker_is_woken_by_a_new_key(queue: WorkQueue[str]) -> None:
+    waiting = asyncio.create_task(queue.get())
+    await asyncio.sleep(0)
+    queue.add("a")
+    assert await waiting == "a"
+
+
+async def test_a_delayed_key_comes_when_it_is_due(queue: WorkQueue[str], clock: Clock) -> None:
+    queue.add_after("late", 10)
+    queue.add("now")
+    assert await queue.get() == "now"
+    clock.now += 10
+    assert await queue.get() == "late"
+
+
+async def test_of_two_times_the_earlier_counts(queue: WorkQueue[str], clock: Clock) -> None:
+    queue.add_after("a", 10)
+    queue.add_after("a", 5)
+    queue.add_after("a", 20)
+    clock.now += 5
+    assert await queue.get() == "a"
+    queue.done("a")
+    clock.now += 100
+    queue.add("b")
+    assert await queue.get() == "b"
+    assert len(queue) == 0
+
+
+def test_failures_back_off_and_a_success_ends_the_row(queue: WorkQueue[str]) -> None:
+    delays = [queue.failed("a") for _ in range(20)]
+    assert delays == sorted(delays)
+    assert delays[0] < 0.1
+    assert delays[-1] == LONGEST_BACKOFF
+    queue.succeeded("a")
+    assert queue.failed("a") == delays[0]
+
+
+def test_a_server_that_asks_for_patience_gets_it(queue: WorkQueue[str]) -> None:
+    assert queue.failed("a", at_least=7) == 7
+
+
+async def test_a_forgotten_key_does_not_come_back(queue: WorkQueue[str], clock: Clock) -> None:
+    queue.add_after("a", 1)
+    queue.forget("a")
+    clock.now += 5
+    queue.add("b")
+    assert await queue.get() == "b"
+    assert len(queue) == 0
+
+
+async def test_the_oldest_unfinished_work_is_known(queue: WorkQueue[str], clock: Clock) -> None:
+    queue.add("a")
+    await queue.get()
+    clock.now += 42
+    assert queue.longest_work() == 42
+    queue.done("a")
+    assert queue.longest_work() == 0
