@@ -130,6 +130,31 @@ def test_nulls_and_numbers_are_read_alike(server: Server, change: dict[str, Any]
     verdict_is_the_same(server, a_job(**change))
 
 
+@pytest.mark.parametrize(
+    "metadata",
+    [
+        {"lables": {"a": "b"}},
+        {"labels": {"example.com/team": "nlp"}},
+        {"labels": {"no spaces": "nlp"}},
+        {"labels": {"team": "no spaces"}},
+        {"labels": {"team": 3}},
+        {"annotations": {"note": "any text: at all"}},
+        {"annotations": {"no spaces": "x"}},
+        {"labels": None, "finalizers": ["example.com/keep"]},
+    ],
+    ids=str,
+)
+def test_metadata_is_read_alike(server: Server, metadata: dict[str, Any]) -> None:
+    verdict_is_the_same(server, {**a_job(), "metadata": {"name": "generated", **metadata}})
+
+
+def test_a_generated_name_is_judged_alike(server: Server) -> None:
+    assert verdict_is_the_same(server, {**a_job(), "metadata": {"generateName": "run-"}})
+    assert not verdict_is_the_same(server, {**a_job(), "metadata": {"generateName": "9-"}})
+    assert not verdict_is_the_same(server, {**a_job(), "metadata": {"generateName": "a" * 50}})
+    assert not verdict_is_the_same(server, {**a_job(), "metadata": {}})
+
+
 @pytest.fixture
 def stored(server: Server) -> Iterator[Document]:
     """A job that exists, with every field of compute and the first fields of the rest."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cache
 from typing import Annotated, Any, Self, get_args
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
@@ -43,11 +44,11 @@ class SpecModel(BaseModel):
         """A null counts as not written (the server drops it, no field being nullable), and 3.0 is the integer 3."""
         if not isinstance(data, Mapping):
             return data
-        fields = {field.alias or name: field.annotation for name, field in cls.model_fields.items()}
+        whole = _whole_fields(cls)
         return {
-            name: _integral(value) if _is_whole(fields.get(name)) else value
+            name: _integral(value) if whole.get(name) else value
             for name, value in data.items()
-            if value is not None or name not in fields
+            if value is not None or name not in whole
         }
 
     def dump(self) -> dict[str, Any]:
@@ -65,6 +66,11 @@ def _integral(value: Any) -> Any:
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
+@cache
+def _whole_fields(model: type[BaseModel]) -> dict[str, bool]:
+    """Every field of a model by its name in YAML, and whether it holds whole numbers or a list of them."""
+    return {field.alias or name: _is_whole(field.annotation) for name, field in model.model_fields.items()}
+
+
 def _is_whole(annotation: Any) -> bool:
-    """Whether a field holds whole numbers, or a list of them."""
     return annotation is int or any(_is_whole(part) for part in get_args(annotation))

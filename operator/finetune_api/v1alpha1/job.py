@@ -2,31 +2,35 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 from pydantic.alias_generators import to_camel
 
+from .base import NullsDropped
+from .quantities import LabelName, LabelValue
 from .spec import FineTuneJobSpec
 from .status import FineTuneJobStatus
 
 
 class ObjectMetadata(BaseModel):
-    """The metadata that we read; what else Kubernetes writes there is kept as it is."""
+    """The metadata of an object as Kubernetes has it; the API server refuses unknown names here as well."""
 
     model_config = ConfigDict(
-        alias_generator=to_camel, populate_by_name=True, extra="allow", use_attribute_docstrings=True
+        alias_generator=to_camel, populate_by_name=True, extra="forbid", use_attribute_docstrings=True
     )
 
     name: str = ""
     """Empty only where generateName is given and the API server has not made a name of it yet."""
+    generate_name: str | None = None
+    """What the API server makes a name of by adding five characters."""
     namespace: str | None = None
     """The namespace."""
     uid: str | None = None
     """Unique among all objects."""
-    labels: dict[str, str] | None = None
+    labels: Annotated[dict[LabelName, LabelValue], NullsDropped] | None = None
     """Labels."""
-    annotations: dict[str, str] | None = None
+    annotations: Annotated[dict[LabelName, str], NullsDropped] | None = None
     """Annotations."""
     generation: int | None = None
     """Rises with every change of the spec."""
@@ -36,6 +40,16 @@ class ObjectMetadata(BaseModel):
     """RFC 3339, UTC."""
     deletion_timestamp: str | None = None
     """RFC 3339, UTC; set once the object is being deleted."""
+    deletion_grace_period_seconds: int | None = None
+    """Written by the API server."""
+    finalizers: list[str] | None = None
+    """What must be undone before the object is gone."""
+    owner_references: list[dict[str, Any]] | None = None
+    """The objects with which this one goes."""
+    managed_fields: list[dict[str, Any]] | None = None
+    """Written by the API server."""
+    self_link: str | None = None
+    """Written by old API servers."""
 
 
 class FineTuneJob(BaseModel):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 from pydantic import BaseModel
 
 from ..checkpoint import Checkpoint
@@ -50,11 +52,13 @@ RULES: dict[type[BaseModel], tuple[Rule, ...]] = {
 }
 
 
+@cache
 def rules_of(model: type[BaseModel]) -> tuple[Rule, ...]:
     """The rules of a model and of those that it is made from."""
     return tuple(rule for kind in model.__mro__ if kind in RULES for rule in RULES[kind])
 
 
+@cache
 def all_change_rules() -> list[ChangeRule]:
     """What may not be changed in a job that exists."""
     return change_rules(_names(FineTuneJobSpec), _names(Compute))
