@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from transformers import PreTrainedTokenizerFast
 
 from finetune_api.trainer_contract import JobIdentity, Mounts, TrainerConfig
@@ -33,10 +33,10 @@ def a_tokenizer(template: str | None = None, *, begins: bool = False, eos: bool 
         vocab_size=400, special_tokens=SPECIAL, initial_alphabet=alphabet, show_progress=False
     )
     backend.train_from_iterator([WORDS] * 4, trainer)
+    # As in GPT-2 and its heirs, the offsets leave out the space that begins a token.
+    backend.post_processor = processors.ByteLevel(trim_offsets=True)
     if begins:
-        from tokenizers.processors import TemplateProcessing
-
-        backend.post_processor = TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 0)])
+        backend.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 0)])
     tokenizer = PreTrainedTokenizerFast(
         tokenizer_object=backend,
         bos_token="<s>",

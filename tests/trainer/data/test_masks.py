@@ -54,8 +54,9 @@ def test_loss_all_learns_every_token(data: ADataset) -> None:
     assert prepared.train[0]["labels"] == prepared.train[0]["input_ids"]
 
 
-def test_the_tokens_before_an_answer_are_those_of_the_prompt_at_inference(data: ADataset) -> None:
-    tokenizer = a_tokenizer(begins=True)
+@pytest.mark.parametrize("begins", [False, True])
+def test_the_tokens_before_an_answer_are_those_of_the_prompt_at_inference(data: ADataset, begins: bool) -> None:
+    tokenizer = a_tokenizer(begins=begins)
     rows = [{"prompt": prompt, "completion": "fox jumps"} for prompt in ("the ", "the", "the\n", "a  ")]
 
     prepared = data.file("a.jsonl", rows).prepare("a.jsonl", tokenizer=tokenizer)

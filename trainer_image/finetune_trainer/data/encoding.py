@@ -68,11 +68,13 @@ class Encoder:
         labels = [IGNORED] * len(ids)
         position = 0
         for begin, end in one.spans:
-            while position < len(ids) and offsets[position][1] <= begin:
+            if end < len(one.text) and one.text[end - 1 : end].isspace():
+                return None  # Tokens of white space may have offsets without width: which side they are on is not told.
+            while begin > 0 and position < len(ids) and offsets[position][1] <= begin:
                 position += 1
             if position < len(ids) and offsets[position][0] < begin:
                 return None
-            while position < len(ids) and offsets[position][0] < end:
+            while position < len(ids) and (offsets[position][0] < end or end == len(one.text)):
                 if offsets[position][1] > end:
                     return None
                 labels[position] = ids[position]

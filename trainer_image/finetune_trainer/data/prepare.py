@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from datasets import Dataset
     from transformers import PreTrainedTokenizerBase
 
-_LAYOUT = 1
+_LAYOUT = 2
 """Part of the cache's key; raised when the same input would be prepared differently."""
 _FALLBACK_SEED = 42
 
