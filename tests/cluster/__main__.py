@@ -9,7 +9,7 @@ from tests.cluster import binaries, images, keeper, kind, versions
 from tests.cluster.containerd import PAUSE_IMAGE
 from tests.cluster.control_plane import ControlPlane
 from tests.cluster.errors import ClusterError
-from tests.cluster.machine import install_packages
+from tests.cluster.machine import install_packages, remove_leftovers
 from tests.cluster.start import start_cluster
 
 _START_SECONDS = 900  # loading the trainer's image into an empty store
@@ -72,6 +72,7 @@ def _cluster(options: argparse.Namespace) -> AbstractContextManager[object]:
 
 def _down(options: argparse.Namespace) -> None:
     found = keeper.down(options.dir) or kind.down(options.dir)
+    remove_leftovers()
     print("down" if found else f"no cluster is up in {options.dir}")
 
 

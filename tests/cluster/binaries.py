@@ -1,17 +1,15 @@
 """Finds the programs of the cluster, building them once per version from Go modules; starts none of them."""
 
-import fcntl
 import os
 import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from tests.cluster import go_modules, versions
 from tests.cluster.errors import MissingToolError
+from tests.cluster.locks import locked
 
 # envtest's three programs, which many developers have already.
 _ASSETS = ("etcd", "kube-apiserver", "kubectl")
@@ -36,7 +34,7 @@ def binary(name: str, kubernetes: str = "newest") -> Path:
     target = versions.cache_directory() / "bin" / f"{_project(name)}-{version}" / name
     if target.exists():
         return target
-    with _lock(target.with_suffix(".lock")):
+    with locked(target.with_suffix(".lock")):
         if not target.exists():
             _make(name, version, target)
     return target
@@ -117,11 +115,3 @@ def _copy_from_image(name: str, version: str, target: Path) -> None:
         subprocess.run(["docker", "cp", f"{container}:{path}", str(target)], check=True)
     finally:
         subprocess.run(["docker", "rm", container], check=True, capture_output=True)
-
-
-@contextmanager
-def _lock(path: Path) -> Iterator[None]:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield

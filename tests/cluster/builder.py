@@ -13,6 +13,8 @@ from tests.cluster.errors import ClusterError
 from tests.cluster.image_archive import Archive, Blob
 from tests.cluster.machine import run
 
+_VERSIONS = 2
+
 
 class Builder:
     """buildah with its store in the cache, so that nothing of the machine's own images is touched."""
@@ -63,6 +65,19 @@ class Builder:
             f"--file={dockerfile}",
             context,
         )
+
+    def forget_old(self, repository: str) -> None:
+        """Remove an image's older versions but one (another process may be loading that), and their layers.
+
+        Layers that a later version shares stay, so that a change of code does not install everything anew. The
+        caller sees to it that nobody builds meanwhile.
+        """
+        listed = self.run("images", "--format", "{{.Name}}:{{.Tag}}", "--filter", f"reference={repository}")
+        old = listed.split()[_VERSIONS:]  # newest first
+        if old:
+            self.run("rm", "--all")  # what builds leave that were interrupted
+            self.run("rmi", *old)
+            self.run("rmi", "--prune")
 
     def _lent(self) -> list[tuple[Path, str, str]]:
         settings = self.directory / "uv.toml"

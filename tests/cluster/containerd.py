@@ -4,15 +4,14 @@ Its store outlives the cluster, because unpacking a trainer image of gigabytes f
 """
 
 import contextlib
-import fcntl
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO
 
 from tests.cluster import versions
 from tests.cluster.errors import ClusterError
 from tests.cluster.image_archive import Archive
+from tests.cluster.locks import locked
 from tests.cluster.machine import Machine, cni_directory
 from tests.cluster.process import Process
 
@@ -65,12 +64,9 @@ _NETWORK = """\
 class Containerd:
     """The runtime of one node (counted from 1), inside a machine."""
 
-    def __init__(self, machine: Machine, directory: Path, node: int) -> None:
+    def __init__(self, machine: Machine, directory: Path, node: int, root: Path) -> None:
         self._machine = machine
         self.socket = f"/run/containerd{node}/containerd.sock"
-        root = versions.cache_directory() / "containerd" / f"node-{node}"
-        root.mkdir(parents=True, exist_ok=True)
-        self._lock = _take(root / "lock")
         own = directory / f"containerd-{node}"
         (own / "cni").mkdir(parents=True, exist_ok=True)
         (own / "cni" / "10-pods.conflist").write_text(_NETWORK.format(node=node, subnet=machine.subnet(node)))
@@ -91,14 +87,20 @@ class Containerd:
     @classmethod
     @contextlib.contextmanager
     def start(cls, machine: Machine, directory: Path, node: int) -> Iterator["Containerd"]:
-        """Start the runtime of a node, and stop it at the end of the block."""
-        runtime = cls(machine, directory, node)
-        try:
-            runtime._start()
-            yield runtime
-        finally:
-            runtime.process.stop()
-            runtime._lock.close()  # another cluster may have the store
+        """Start the runtime of a node, and stop it at the end of the block.
+
+        Raises:
+            ClusterError: it died, or another cluster has the store.
+        """
+        root = versions.cache_directory() / "containerd" / f"node-{node}"
+        busy = f"another cluster with a node uses {root}: run `down` on it, or set FINETUNE_CACHE"
+        with locked(root / "lock", busy):
+            runtime = cls(machine, directory, node, root)
+            try:
+                runtime._start()
+                yield runtime
+            finally:
+                runtime.process.stop()
 
     def _start(self) -> None:
         """Start without the containers that an earlier cluster left in the store."""
@@ -130,6 +132,18 @@ class Containerd:
         if importing.returncode:
             raise ClusterError(f"containerd refused an image: {said.decode(errors='replace').strip()[-1000:]}")
 
+    def drop_replaced(self, names: list[str]) -> None:
+        """Delete every image that none of these names stands for any more, and the layers that only it has.
+
+        Kubernetes's part of containerd names every image by its digest as well, which would keep the layers of
+        each image that a newer one of the same name has replaced.
+        """
+        listed = [line.split() for line in self.ctr("images", "list").splitlines()[1:]]
+        kept = {digest for name, _, digest, *_ in listed if name in names}
+        unwanted = [name for name, _, digest, *_ in listed if digest not in kept]
+        if unwanted:
+            self.ctr("images", "remove", "--sync", *unwanted)
+
     def _blobs(self) -> set[str]:
         return set(self.ctr("content", "list", "--quiet").split())
 
@@ -139,15 +153,3 @@ class Containerd:
         except ClusterError:
             return False
         return True
-
-
-def _take(path: Path) -> IO[str]:
-    lock = path.open("w")
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        lock.close()
-        raise ClusterError(
-            f"another cluster with a node uses {path.parent}: run `down` on it, or set FINETUNE_CACHE"
-        ) from error
-    return lock

@@ -16,6 +16,7 @@ from tests.cluster.binaries import find_go
 from tests.cluster.builder import Builder
 from tests.cluster.containerd import PAUSE_IMAGE, Containerd
 from tests.cluster.errors import MissingToolError
+from tests.cluster.locks import locked
 
 ROOT = Path(__file__).parents[2]
 OPERATOR = "localhost/finetune-operator:dev"
@@ -57,18 +58,21 @@ def build_images(names: list[str]) -> list[Image]:
         names: of OPERATOR, TRAINER, BASE and PAUSE_IMAGE.
     """
     builder = Builder()
-    return [_build(builder, name) for name in names]
+    with locked(builder.directory / "lock"):
+        return [_build(builder, name) for name in names]
 
 
 def load_images(images: list[Image], node: Containerd) -> None:
-    """Give a node the images, sending it only what it has not."""
+    """Give a node the images, sending it only what it has not, and drop what they replace."""
     builder = Builder()
     for image in images:
         node.load(image.name, builder.archive(image.stored))
+    node.drop_replaced([PAUSE_IMAGE, BASE, *DOCKERFILES])
 
 
 def _build(builder: Builder, name: str) -> Image:
-    image = Image(name, f"{name.split(':')[0]}:{_digest(name)}")
+    repository = name.split(":")[0]
+    image = Image(name, f"{repository}:{_digest(name)}")
     if not builder.has(image.stored):
         if name == PAUSE_IMAGE:
             _build_pause(builder, image.stored)
@@ -76,6 +80,7 @@ def _build(builder: Builder, name: str) -> Image:
             _build_base(builder, image.stored)
         else:
             builder.build(image.stored, DOCKERFILES[name], ROOT, {"BASE": base_image(builder)})
+        builder.forget_old(repository)
     return image
 
 

@@ -30,6 +30,7 @@ _NEEDED = {
     "debootstrap": "debootstrap",
 }
 _CNI_DIRECTORIES = ("/usr/lib/cni", "/opt/cni/bin")
+_GROUPS = "finetune-"
 _NETWORKS = range(200, 250)  # 10.200.0.0/16 to 10.249.0.0/16; the first that the host does not use
 
 
@@ -74,7 +75,7 @@ class Machine:
         number = _free_network()
         self._interface = f"finetune{number}"
         self._network = f"10.{number}"
-        self._group = f"finetune-{number}-{os.getpid()}"
+        self._group = f"{_GROUPS}{number}-{os.getpid()}"
         self.address = f"{self._network}.0.1"
         self.node_address = f"{self._network}.0.2"
         self.pod_range = f"{self._network}.0.0/16"
@@ -98,6 +99,7 @@ class Machine:
     @contextmanager
     def start(cls, directory: Path) -> Iterator["Machine"]:
         """Make the namespaces and the network, and remove them at the end of the block."""
+        remove_leftovers()
         machine = cls(directory)
         try:
             machine._start()
@@ -151,7 +153,18 @@ class Machine:
 
     def _clean(self) -> bool:
         """Try to remove the control groups; return whether some are left."""
-        return subprocess.run([_SCRIPT, "clean", self._group], capture_output=True).returncode != 0
+        return not _clean(self._group)
+
+
+def remove_leftovers() -> None:
+    """Remove the empty control groups of clusters whose process was killed; the kernel removed the rest."""
+    for group in {path.name for path in Path("/sys/fs/cgroup").glob(f"*/{_GROUPS}*-*")}:
+        if not Path("/proc", group.rpartition("-")[2]).exists():
+            _clean(group)
+
+
+def _clean(group: str) -> bool:
+    return subprocess.run([_SCRIPT, "clean", group], capture_output=True).returncode == 0
 
 
 def run(*command: str | Path) -> str:
