@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 
@@ -15,6 +15,7 @@ def order(lengths: list[int], per_device: int, accumulation: int, world: int, ra
     return BatchOrder(lengths, BatchSplit(per_device, accumulation, world), rank, seed, like_length=True)
 
 
+@settings(deadline=None)
 @given(
     rows=st.integers(1, 150), per_device=st.integers(1, 5), accumulation=st.integers(1, 3), world=st.integers(1, 3),
     epoch=st.integers(0, 3),

@@ -11,12 +11,12 @@ from finetune_api.trainer_contract import Result, TrainerConfig
 
 from . import checkpoints
 from .files import size_of, sync_directory, sync_file
+from .heartbeats import beat_while_moving
 from .model_card import model_card
 from .progress import Journal, Progress
 from .rank import Rank
 from .report import make_report
 from .results import Results, RunClaim
-from .saving import beat_while_it_grows
 from .schedule import Metric
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def write_output(
     partial = results.partial_output
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
-    with beat_while_it_grows(partial, rank.heartbeat):
+    with beat_while_moving(lambda: size_of(partial), rank.heartbeat):
         trainer.accelerator.unwrap_model(trainer.model).save_pretrained(partial)
     tokenizer.save_pretrained(partial)
     result = Result(path=f"{config.fingerprint}/{results.output.name}", adapter=adapter, bytes=size_of(partial))

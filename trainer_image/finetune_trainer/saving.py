@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import logging
 import shutil
-import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 from finetune_api.trainer_contract import CheckpointState
@@ -15,6 +13,7 @@ from finetune_api.trainer_contract import CheckpointState
 from . import checkpoints
 from .errors import FencedOff
 from .files import size_of
+from .heartbeats import beat_while_moving
 from .progress import Progress
 from .rank import Rank
 from .results import Results, RunClaim
@@ -62,7 +61,7 @@ class CheckpointWriter:
             if self._rank.leads:
                 self._claim.check()
             directory.mkdir(parents=True, exist_ok=True)
-            with beat_while_it_grows(directory, self._rank.heartbeat):
+            with beat_while_moving(lambda: size_of(directory), self._rank.heartbeat):
                 write_files(directory)
         except FencedOff as error:
             fenced = error
@@ -121,28 +120,3 @@ def _SafetensorError() -> type[Exception]:  # noqa: N802  # it stands for the cl
 
     error: type[Exception] = SafetensorError
     return error
-
-
-@contextmanager
-def beat_while_it_grows(directory: Path, heartbeat: Callable[[int], None]) -> Iterator[None]:
-    """A long write is no hang as long as bytes arrive: looks every two seconds whether they do."""
-    done = threading.Event()
-
-    def watch() -> None:
-        size = 0
-        while not done.wait(2.0):
-            try:
-                grown = size_of(directory)
-            except OSError:
-                continue
-            if grown != size:
-                heartbeat(grown - size)
-                size = grown
-
-    watcher = threading.Thread(target=watch, name="save-watch", daemon=True)
-    watcher.start()
-    try:
-        yield
-    finally:
-        done.set()
-        watcher.join()

@@ -30,6 +30,8 @@ from .verdict import Verdict, judge
 logger = logging.getLogger("finetune_trainer.supervisor")
 
 DEFAULT_HANG_SECONDS = 1800
+DEFAULT_GRACE_SECONDS = 300
+SECONDS_FOR_THE_RECORD = 5.0
 # What a rank gets to write its own record after another one has failed, and to write its stacks when it hangs.
 SECONDS_FOR_THE_OTHERS = 10.0
 SECONDS_FOR_STACKS = 3.0
@@ -159,8 +161,9 @@ class Attempt:
                 logger.info("SIGTERM: the ranks save and end")
                 ranks.send(signal.SIGTERM)
                 forwarded = True
+                kill_at = now() + _grace_seconds(self.config)
             failed = [p for p in ranks.processes if not p.running and p.exit_code != 0]
-            if failed and ranks.running and kill_at is None and not forwarded:
+            if failed and ranks.running and kill_at is None:
                 logger.warning("Rank %d has ended; the others get %.0f s", failed[0].rank, SECONDS_FOR_THE_OTHERS)
                 kill_at = now() + SECONDS_FOR_THE_OTHERS
             if kill_at is not None and now() > kill_at:
@@ -214,6 +217,13 @@ class Attempt:
 def _hang_seconds(config: TrainerConfig) -> float:
     policy = config.spec.retry_policy
     return float(policy.hang_timeout_seconds if policy and policy.hang_timeout_seconds else DEFAULT_HANG_SECONDS)
+
+
+def _grace_seconds(config: TrainerConfig) -> float:
+    """What the ranks get after SIGTERM: the whole grace period, but for what the record of the end needs."""
+    checkpoint = config.spec.checkpoint
+    whole = checkpoint.grace_period_seconds if checkpoint and checkpoint.grace_period_seconds else DEFAULT_GRACE_SECONDS
+    return max(whole - SECONDS_FOR_THE_RECORD, whole / 2)
 
 
 def _drain(descriptor: int) -> None:

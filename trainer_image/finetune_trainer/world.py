@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import time
 from datetime import timedelta
 from enum import IntFlag
 from typing import Any, TypeVar
@@ -21,6 +22,7 @@ T = TypeVar("T")
 
 # Collectives wait as long as the supervisor's hang watch, which is the one to judge.
 _LONGEST_WAIT = timedelta(days=7)
+_ONE_TRY = timedelta(seconds=2)
 
 
 class Decision(IntFlag):
@@ -47,10 +49,9 @@ class World:
         device = choose_device(rank)
         world = cls(rank, device)
         if rank.world_size > 1:
-            start_deadline = rank.config.spec.retry_policy and rank.config.spec.retry_policy.start_deadline_seconds
             if device.type == "cuda":
                 torch.cuda.set_device(device)
-            store = _meet(rank, timedelta(seconds=start_deadline or 3600))
+            store = _meet(rank)
             dist.init_process_group(
                 "nccl" if device.type == "cuda" else "gloo",
                 store=store,
@@ -138,9 +139,30 @@ def choose_device(rank: Rank) -> torch.device:
     return torch.device("cpu")
 
 
-def _meet(rank: Rank, deadline: timedelta) -> Any:
-    """The store on rank 0; connects with retries, as a pod's name resolves about a second after it starts."""
+def _meet(rank: Rank) -> Any:
+    """A store on rank 0 that every rank has reached. Raises ConnectionError when one has not come in time.
+
+    In short waits, so that SIGTERM is heard in between: the library's own wait is deaf to it. A pod's name resolves
+    about a second after it starts, hence the retries.
+    """
     address, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
+    policy = rank.config.spec.retry_policy
+    limit = (policy and policy.start_deadline_seconds) or 3600
+    deadline = time.monotonic() + limit
     logger.info("Meeting %d ranks at %s:%d", rank.world_size, address, port)
-    # Rank 0 waits for the others in init_process_group, not here, so that its heartbeat is not needed for long.
-    return TCPStore(address, port, rank.world_size, is_master=rank.number == 0, timeout=deadline)
+    store = None
+    while store is None:
+        try:
+            store = TCPStore(address, port, rank.world_size, rank.number == 0, timeout=_ONE_TRY, wait_for_workers=False)
+        except dist.DistError as error:
+            if time.monotonic() > deadline:
+                raise ConnectionError(f"Rank {rank.number} could not reach {address}:{port}: {error}") from error
+            rank.heartbeat()
+            time.sleep(0.2)
+    store.add("arrived", 1)
+    while (arrived := store.add("arrived", 0)) < rank.world_size:
+        if time.monotonic() > deadline:
+            raise ConnectionError(f"Of {rank.world_size} ranks only {arrived} have come within {limit} s.")
+        rank.heartbeat()
+        time.sleep(0.05)
+    return store

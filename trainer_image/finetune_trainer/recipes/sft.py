@@ -14,6 +14,7 @@ from .. import checkpoints
 from ..completion import resumes
 from ..errors import ConfigError, Interrupted
 from ..files import write_atomically
+from ..heartbeats import beat_while_moving, data_moved
 from ..progress import Journal, Progress, train_log
 from ..rank import Rank
 from ..results import Results, is_first_run_of_job
@@ -76,10 +77,11 @@ def train(rank: Rank) -> dict[str, Any]:
     if not full and not source.has_weights:
         raise ConfigError(f"{source.said} has no weights, and an adapter cannot learn alone.", "Set tuning.type: Full.")
     settings = resolve_settings(config, world.device, rank.world_size, earlier)
-    model = load_model(
-        source, model_config, dtype=weight_type(settings.precision, full=full),
-        attention=settings.attention, seed=seed, warn=progress.warn,
-    )  # fmt: skip
+    with beat_while_moving(data_moved, rank.heartbeat):
+        model = load_model(
+            source, model_config, dtype=weight_type(settings.precision, full=full),
+            attention=settings.attention, seed=seed, warn=progress.warn,
+        )  # fmt: skip
     check_vocabulary(model, tokenizer, source)
     model = attach(model, tuning, seed=seed)
     rank.heartbeat()
