@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -66,7 +67,9 @@ def finetune(manifest: str, job: str, models: Path, datasets: Path, results: Pat
     """Runs a manifest to its end and gives the directory of its result. Exits where the job failed."""
     command = [str(Path(sys.executable).with_name("finetune")), "run", str(HERE / manifest)]
     command += ["--claim", f"models={models}", "--claim", f"datasets={datasets}", "--output", str(results)]
+    before = signal.signal(signal.SIGINT, lambda *_: None)  # Ctrl-C is for the run: it saves, then it ends
     ended = subprocess.run(command, check=False)
+    signal.signal(signal.SIGINT, before)
     if ended.returncode != 0:
         sys.exit(ended.returncode)
     state = json.loads((results / ".finetune" / job / "job.json").read_text(encoding="utf-8"))

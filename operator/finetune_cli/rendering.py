@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import typer
-import yaml
 
 from finetune_api.v1alpha1.defaults import resolve
 from finetune_api.v1alpha1.identity import fingerprint
@@ -19,6 +18,8 @@ from .errors import Exit
 from .manifest import read
 
 UNKNOWN_UID = "00000000-0000-0000-0000-000000000000"
+
+from .writing import to_yaml
 
 
 def render_job(path: str, name: str | None) -> Exit:
@@ -49,7 +50,7 @@ def rendered(job: FineTuneJob, settings: Settings) -> str:
     head += ["Defaults, and why:", *(f"  {reason}" for reason in resolution.because)]
     head += ["FINETUNE_CONFIG below is the base64 of:", *_indented(config(attempt).dump())]
     comments = "".join(f"# {line}\n" for line in head)
-    return comments + "".join("---\n" + yaml.safe_dump(document, sort_keys=False) for document in made)
+    return comments + "".join("---\n" + to_yaml(document) for document in made)
 
 
 def _without_size(document: dict[str, Any]) -> bool:
@@ -59,4 +60,4 @@ def _without_size(document: dict[str, Any]) -> bool:
 
 
 def _indented(document: dict[str, Any]) -> list[str]:
-    return ["  " + line for line in yaml.safe_dump(document, sort_keys=False).splitlines()]
+    return ["  " + line for line in to_yaml(document).splitlines()]

@@ -36,7 +36,7 @@ class LiveView:
         self._report: ProgressReport | None = None
         self._warnings: set[str] = set()
         self._began = time.monotonic()
-        self._live = Live(console=console, refresh_per_second=4, get_renderable=self.panel, transient=True)
+        self._live = Live(console=console, refresh_per_second=4, get_renderable=self.panel)
 
     def __enter__(self) -> LiveView:
         self._live.start()
@@ -69,7 +69,7 @@ class LiveView:
             head.append(f"  attempt {attempt}", "yellow")
         head.append(f"  {duration(time.monotonic() - self._began)}", "dim")
         report = self._report
-        body: RenderableType = Text("starting the trainer", "dim") if report is None else _progress(report)
+        body: RenderableType = Text("starting the trainer", "dim") if report is None else _progress(report, phase)
         return Panel(
             Group(head, body),
             title=f"[bold]{self._name}",
@@ -85,14 +85,16 @@ class LiveView:
                 self._console.print(Text(f"warning: {warning}", "yellow"))
 
 
-def _progress(report: ProgressReport) -> RenderableType:
+def _progress(report: ProgressReport, phase: str) -> RenderableType:
+    done = phase == "Succeeded"
     line = Table.grid(padding=(0, 1), expand=True)
     line.add_column(width=12)
     line.add_column(ratio=1)
     line.add_column(justify="right", min_width=12)
     steps = f"{report.step}/{report.total_steps}" if report.total_steps else ""
-    bar = ProgressBar(total=report.total_steps or 1, completed=report.step, pulse=not report.total_steps)
-    line.add_row(Text(report.stage, "bold"), bar, steps)
+    total = report.total_steps or 1
+    bar = ProgressBar(total=total, completed=total if done else report.step, pulse=not (report.total_steps or done))
+    line.add_row(Text("Done" if done else report.stage, "bold"), bar, steps)
     facts = Table.grid(padding=(0, 3))
     latest = report.checkpoint.latest
     facts.add_row(
