@@ -17,11 +17,10 @@ _NODE_LOCAL_DNS = "169.254.0.0/16"
 
 def build(attempt: Attempt, settings: Settings) -> dict[str, Any]:
     """A NetworkPolicy for the pods of all attempts of the job."""
-    own = {"podSelector": {"matchLabels": {names.JOB_LABEL: attempt.name}}}
     dns = [{"port": 53, "protocol": protocol} for protocol in ("UDP", "TCP")]
     egress: list[dict[str, Any]] = [
         {"to": [{"namespaceSelector": {}}, {"ipBlock": {"cidr": _NODE_LOCAL_DNS}}], "ports": dns},
-        {"to": [own]},
+        {"to": [_own(attempt)]},
     ]
     if _needs_internet(attempt.spec.dump()):
         egress.append({"to": _internet(settings), "ports": [{"port": 443, "protocol": "TCP"}]})
@@ -30,15 +29,20 @@ def build(attempt: Attempt, settings: Settings) -> dict[str, Any]:
         "kind": "NetworkPolicy",
         "metadata": attempt.metadata(attempt.name),
         "spec": {
-            "podSelector": own["podSelector"],
+            **_own(attempt),
             "policyTypes": ["Ingress", "Egress"],
             "egress": egress,
             "ingress": [
-                {"from": [own]},
+                {"from": [_own(attempt)]},
                 {"from": _observers(settings), "ports": [{"port": PROGRESS_PORT, "protocol": "TCP"}]},
             ],
         },
     }
+
+
+def _own(attempt: Attempt) -> dict[str, Any]:
+    """The job's pods. Made anew each time, so that no part of a document is shared: YAML would print anchors."""
+    return {"podSelector": {"matchLabels": {names.JOB_LABEL: attempt.name}}}
 
 
 def _observers(settings: Settings) -> list[dict[str, Any]]:
