@@ -122,10 +122,10 @@ class ControlPlane:
             self.scheduler.start()
 
     def stop(self) -> None:
-        """Stop what runs, the API server before its storage, and give the ports back."""
+        """End what runs, at once since nothing of it is kept, and give the ports back."""
         for process in (self.scheduler, self.controller_manager, self.apiserver, self.etcd):
             if process:
-                process.kill() if process is self.etcd else process.stop(patience=3)
+                process.kill()
         for port in self._ports:
             port.release()
 
