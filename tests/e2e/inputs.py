@@ -17,7 +17,9 @@ _MAKE_DATA = REPOSITORY / "examples" / "01-lora-sft" / "make_data.py"
 
 def make_models(directory: Path) -> None:
     """Write the content of the claim `models`; of a size at which a step takes some hundredths of a second."""
-    make_tiny_model(directory / MODEL, hidden=128, layers=4)
+    made = make_tiny_model(directory / MODEL, hidden=128, layers=4)
+    for file in made.iterdir():
+        file.chmod(0o644)  # safetensors writes for its own user only, and the pod's is another
 
 
 def make_datasets(directory: Path) -> None:

@@ -23,8 +23,7 @@ def install(cluster: Cluster, overlay: Path, *, operator_image: str, trainer_ima
     Args:
         overlay: an empty directory for the kustomization.
     """
-    cluster.kubectl("apply", "--server-side", "-f", str(REPOSITORY / "crds"))
-    cluster.kubectl("wait", "--for=condition=Established", "crd/finetunejobs.finetune.dev", "--timeout=30s")
+    cluster.kubectl("apply", "-f", str(REPOSITORY / "crds"))
     (overlay / "kustomization.yaml").write_text(yaml.safe_dump(_kustomization(overlay, operator_image, trainer_image)))
     cluster.kubectl("apply", "-k", str(overlay))
     _wait_ready(cluster)

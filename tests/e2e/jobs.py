@@ -11,6 +11,7 @@ from typing import Any
 import yaml
 from kubernetes import client, watch
 
+from tests.builders.manifests import JobManifest
 from tests.cluster.cluster import Cluster
 
 GROUP, VERSION, PLURAL = "finetune.dev", "v1alpha1", "finetunejobs"
@@ -35,10 +36,10 @@ class Jobs:
         """kubectl in this namespace. Raises ClusterError with what it said when it fails."""
         return self.cluster.kubectl("-n", self.namespace, *arguments, stdin=stdin)
 
-    def apply(self, document: Document) -> str:
+    def apply(self, manifest: JobManifest) -> str:
         """`kubectl apply -f -` of a manifest; returns the job's name. Raises ClusterError when it is refused."""
-        self.kubectl("apply", "-f", "-", stdin=yaml.safe_dump(document))
-        return str(document["metadata"]["name"])
+        self.kubectl("apply", "-f", "-", stdin=yaml.safe_dump(manifest.document))
+        return manifest.name
 
     def delete(self, name: str) -> None:
         """`kubectl delete`, which waits until the object is gone."""

@@ -8,7 +8,7 @@ from tests.e2e.results import content
 
 
 def test_the_same_manifest_again_finds_its_output(jobs: Jobs) -> None:
-    manifest = a_job("restored", hyperparameters={"maxSteps": 20})
+    manifest = a_job("restored", steps=20)
     name = jobs.apply(manifest)
     first = jobs.finished(name)
     run = jobs.run_directory(first)

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
+from tests.builders.manifests import a_manifest
 from tests.cluster.errors import ClusterError
 from tests.e2e.jobs import Jobs
-from tests.e2e.manifests import a_job
 
 WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "a mistyped field": (
@@ -34,4 +34,4 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
 def test_a_wrong_manifest_is_refused_by_name_and_with_the_mend(jobs: Jobs, wrong: str) -> None:
     spec, said = WRONG[wrong]
     with pytest.raises(ClusterError, match=said):
-        jobs.apply(a_job("wrong", **spec))
+        jobs.apply(a_manifest().with_spec(**spec))

@@ -7,7 +7,7 @@ from tests.e2e.manifests import a_job
 
 
 def test_two_pods_train_as_one(jobs: Jobs) -> None:
-    name = jobs.apply(a_job("pair", compute={"nodes": 2, "strategy": "DDP"}, hyperparameters={"maxSteps": 30}))
+    name = jobs.apply(a_job("pair", steps=30).on_nodes(2))
     job = jobs.finished(name)
     assert job["status"]["effective"]["worldSize"] == 2
     assert job["status"]["effective"]["strategy"] == "DDP"
