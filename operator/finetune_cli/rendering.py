@@ -15,7 +15,10 @@ from finetune_operator.settings import Settings
 
 from .checking import only_job
 from .errors import Exit
-from .manifest import readUNKNOWN_UID = "00000000-0000-0000-0000-000000000000"
+from .manifest import read
+from .writing import to_yaml
+
+UNKNOWN_UID = "00000000-0000-0000-0000-000000000000"
 
 
 def render_job(path: str, name: str | None) -> Exit:
