@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from transformers import TrainingArguments
 
-from finetune_api.v1alpha1.training import Hyperparameters
+from finetune_api.v1alpha1.hyperparameters import Hyperparameters
 
 from .errors import ConfigError
 from .results import Results

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from finetune_api.trainer_contract import Adaptation, Effective, RunRecord, TrainerConfig
-from finetune_api.v1alpha1.training import Hyperparameters
+from finetune_api.v1alpha1.hyperparameters import Hyperparameters
 
 from .batches import BatchSplit
 from .errors import ConfigError

@@ -11,6 +11,8 @@ from .checkpoint import Checkpoint
 from .compute import Compute
 from .dataset import Dataset
 from .evaluation import Evaluation
+from .hyperparameters import Hyperparameters
+from .method import Method, Preference, Reinforcement, Script
 from .model import Model
 from .notification import Notification
 from .output import Output
@@ -18,7 +20,7 @@ from .pod_template import PodTemplate
 from .retry_policy import RetryPolicy
 from .storage import Storage
 from .tracking import Tracking
-from .training import Hyperparameters, Method, Preference, Reinforcement, Script, Tuning
+from .tuning import Tuning
 
 
 class FineTuneJobSpec(SpecModel):

@@ -15,7 +15,7 @@ from finetune_cli.writing import to_yaml
 from tests.unit.api.generation import a_document, broken_jobs, valid_jobs
 
 relaxed = settings(
-    max_examples=150,
+    max_examples=80,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much, HealthCheck.data_too_large],
 )

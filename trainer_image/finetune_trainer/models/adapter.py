@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from finetune_api.v1alpha1.training import Tuning
+from finetune_api.v1alpha1.tuning import Tuning
 
 from ..errors import ConfigError
 

@@ -7,7 +7,7 @@ from typing import Literal
 
 import torch
 
-from finetune_api.v1alpha1.training import Precision
+from finetune_api.v1alpha1.hyperparameters import Precision
 
 from ..errors import ConfigError
 

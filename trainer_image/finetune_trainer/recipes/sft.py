@@ -8,7 +8,8 @@ from typing import Any
 
 from finetune_api.trainer_contract import RunRecord
 from finetune_api.v1alpha1.defaults import resolve
-from finetune_api.v1alpha1.training import Hyperparameters, Tuning
+from finetune_api.v1alpha1.hyperparameters import Hyperparameters
+from finetune_api.v1alpha1.tuning import Tuning
 
 from .. import checkpoints
 from ..completion import resumes

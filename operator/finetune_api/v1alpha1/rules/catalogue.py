@@ -10,14 +10,16 @@ from ..checkpoint import Checkpoint
 from ..compute import Compute, DeepSpeed
 from ..dataset import Augmentation, Cleaning, Dataset, DataSource, Split
 from ..evaluation import Evaluation
+from ..hyperparameters import Hyperparameters
 from ..job import FineTuneJob
+from ..method import Preference, Reinforcement, RewardFunction
 from ..notification import Notification
 from ..pod_template import EnvironmentVariable, PodTemplate, Toleration
 from ..references import CheckpointReference, ClaimPath, ModelReference
 from ..retry_policy import RetryPolicy
 from ..spec import FineTuneJobSpec
 from ..storage import Storage
-from ..training import Freeze, Hyperparameters, Preference, Reinforcement, RewardFunction, Tuning
+from ..tuning import Freeze, Tuning
 from . import data, job, measuring, methods, optimisation, placement, references, tuning
 from .changes import ChangeRule, change_rules
 from .rule import Rule
