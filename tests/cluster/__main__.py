@@ -14,6 +14,13 @@ from tests.cluster.start import start_cluster
 
 _START_SECONDS = 900  # loading the trainer's image into an empty store
 
+# What `binaries --profile` builds. The integration tests try the CRD on the oldest API server too.
+_PROFILES = {
+    "integration": [(name, version) for version in ("newest", "oldest") for name in binaries.CONTROL_PLANE],
+    "node": [(name, "oldest") for name in binaries.NODE],
+    "benchmarks": [(name, "newest") for name in (*binaries.CONTROL_PLANE, "kube-scheduler", "kwok")],
+}
+
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; return the exit status."""
@@ -43,6 +50,8 @@ def _parser() -> argparse.ArgumentParser:
         sub.add_argument("--kubernetes", help="newest, oldest or a version (without a node newest, with one oldest)")
         sub.add_argument("--node", action="store_true", help="with a real node; needs root, or Docker for kind")
         sub.add_argument("--nodes", type=int, choices=(1, 2), default=1, help="how many nodes")
+        if command is _binaries:
+            sub.add_argument("--profile", choices=sorted(_PROFILES), help="all that a group of tests needs")
     return parser
 
 
@@ -77,8 +86,10 @@ def _down(options: argparse.Namespace) -> None:
 
 
 def _binaries(options: argparse.Namespace) -> None:
-    for name in binaries.NODE if options.node else binaries.CONTROL_PLANE:
-        print(binaries.binary(name, _version(options)), file=sys.stderr)
+    names = binaries.NODE if options.node else binaries.CONTROL_PLANE
+    wanted = [(name, _version(options)) for name in names]
+    for name, version in _PROFILES.get(getattr(options, "profile", None), wanted):
+        print(binaries.binary(name, version), file=sys.stderr)
 
 
 def _images(options: argparse.Namespace) -> None:

@@ -14,7 +14,7 @@ from tests.cluster.locks import locked
 # envtest's three programs, which many developers have already.
 _ASSETS = ("etcd", "kube-apiserver", "kubectl")
 CONTROL_PLANE = ("etcd", "kube-apiserver", "kube-controller-manager", "kubectl")
-NODE = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubelet", "kube-proxy", "coredns")
+NODE = (*CONTROL_PLANE, "kube-scheduler", "kubelet", "kube-proxy", "coredns")
 
 
 def binary(name: str, kubernetes: str = "newest") -> Path:
