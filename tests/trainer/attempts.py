@@ -46,7 +46,7 @@ class AJob:
 
     @classmethod
     def on(cls, volume: Path, models: Path) -> Self:
-        """A LoRA job of 12 steps in 2 epochs on 48 rows, on the CPU, with a tiny model of `models`/tiny."""
+        """A LoRA job of 10 steps in 2 epochs on 48 rows, on the CPU, with a tiny model of `models`/tiny."""
         write_rows(volume / "data" / "train.jsonl")
         spec = {
             "model": {"claim": {"name": "models", "path": "tiny"}},

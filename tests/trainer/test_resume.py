@@ -41,7 +41,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory, models: Path, loaded_l
     return job
 
 
-@pytest.mark.parametrize("step", [3, 9], ids=["in the first epoch", "past the first epoch"])
+@pytest.mark.parametrize("step", [3, 7], ids=["in the first epoch", "past the first epoch"])
 def test_a_killed_run_continues_with_the_same_losses_and_weights(
     step: int, tmp_path: Path, models: Path, undisturbed: AJob
 ) -> None:
@@ -68,7 +68,7 @@ def test_sigterm_leaves_a_checkpoint_from_which_the_next_run_continues_exactly(
     assert record.kind is EndKind.INTERRUPTED
     (manifest,) = job.manifests()
     assert f"step {manifest.step}" in record.message
-    assert 3 <= manifest.step < 12
+    assert 3 <= manifest.step <= 10
     Ranks(job).finish()
     # Evaluations that come with checkpoints are not part of what is compared.
     assert_same_end(undisturbed, job)

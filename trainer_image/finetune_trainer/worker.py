@@ -80,6 +80,7 @@ def _log(number: int) -> None:
         level=logging.INFO if number == 0 else logging.WARNING,
         format=f"%(asctime)s %(levelname)s rank {number}: %(message)s",
         stream=sys.stderr,
+        force=True,
     )
     logging.captureWarnings(True)
 
