@@ -22,6 +22,7 @@ OPERATOR_ACCOUNT = "finetune-operator"
 OPERATOR_USER = f"system:serviceaccount:{OPERATOR_NAMESPACE}:{OPERATOR_ACCOUNT}"
 CLAIMS = ("models", "datasets", "results")
 NODES = 10
+_DEPLOY = Path(__file__).parents[2] / "deploy"
 _STAGES = Path(__file__).with_name("operator_stages.yaml")
 
 
@@ -48,15 +49,9 @@ class BenchmarkCluster:
         return name
 
     def operator_kubeconfig(self) -> Path:
-        """Return a kubeconfig with which the operator's requests can be told from all others in the audit log."""
-        subject = {"kind": "ServiceAccount", "name": OPERATOR_ACCOUNT, "namespace": OPERATOR_NAMESPACE}
-        role = {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "cluster-admin"}
-        binding = {"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRoleBinding"}
-        self._apply([
-            {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": OPERATOR_NAMESPACE}},
-            {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": _named(OPERATOR_ACCOUNT, OPERATOR_NAMESPACE)},
-            binding | {"metadata": _named(OPERATOR_ACCOUNT), "roleRef": role, "subjects": [subject]},
-        ])  # fmt: skip
+        """Return a kubeconfig with the rights that deploy/ gives the operator and no others."""
+        for name in ("namespace.yaml", "rbac.yaml"):
+            self.plane.kubectl("apply", "--server-side", "-f", str(_DEPLOY / name))
         return self.plane.kubeconfig_for(OPERATOR_NAMESPACE, OPERATOR_ACCOUNT)
 
     def make_nodes(self) -> None:
@@ -90,7 +85,7 @@ def benchmark_cluster(directory: Path, kubernetes: str = "newest") -> Iterator[B
         "--disable-admission-plugins=TaintNodesByCondition",  # nobody would take the taint of a new node away
     )
     options: dict[str, Any] = {"kubernetes": kubernetes, "scheduler": True, "apiserver_flags": flags}
-    with ControlPlane.start(directory, crds=CRDS if CRDS.exists() else None, **options) as plane:
+    with ControlPlane.start(directory, crds=CRDS, **options) as plane:
         port = Port()
         kwok = _kwok(plane, port)
         try:

@@ -28,7 +28,7 @@ SETTLE_SECONDS = 3.0
 """What the jobs left to be done (events, pods' bookkeeping) is part of their cost."""
 WARM_UP = 50
 PACED_PER_SECOND = 10.0
-PACED_SECONDS = 20
+PACED_JOBS = 200
 PODS = "/api/v1/namespaces/{}/pods"
 
 
@@ -77,7 +77,7 @@ async def measure(cluster: BenchmarkCluster, jobs: int, paced: bool, restart: bo
         _say(f"{jobs} plain Jobs")
         times, cpu = await bench.plain(jobs)
         plain = Burst(jobs, times.seconds, cpu)
-        steady, _ = await bench.plain(int(PACED_PER_SECOND * PACED_SECONDS), PACED_PER_SECOND) if paced else (None, cpu)
+        steady = (await bench.plain(min(jobs, PACED_JOBS), PACED_PER_SECOND))[0] if paced else None
         with running_operator(cluster) as operator:
             _say(f"{jobs} FineTuneJobs")
             tuned, cost = await _burst(bench, operator, jobs)
@@ -154,7 +154,11 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the benchmark and print its table; return the exit status."""
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.operator_throughput", description=__doc__)
     parser.add_argument("--jobs", type=int, default=1000, help="of each kind; 2 or more")
-    parser.add_argument("--paced", action="store_true", help="also 200 of each at 10 a second, for the added latency")
+    parser.add_argument(
+        "--paced",
+        action="store_true",
+        help=f"also {PACED_JOBS} of each at {PACED_PER_SECOND:.0f} a second, for the latency",
+    )
     parser.add_argument("--restart", action="store_true", help="also restart the operator beside running jobs")
     parser.add_argument("--running", type=int, default=200, help="how many of those")
     parser.add_argument("--dir", type=Path, help="where data and logs go, and stay; else they are removed")
