@@ -9,7 +9,7 @@ from .errors import AlreadyExistsError, NameTakenError, NotFoundError
 from .events import Announcer
 from .kube.protocol import FINE_TUNE_JOB, JOB, POD, Document, Kube, kind_of
 from .merge_patch import difference
-from .observation import Observation
+from .observation import NODE_LOST, Observation, Pod
 
 _OF_REPORTS = frozenset({"progress", "checkpoint", "effective", "warnings"})
 
@@ -32,10 +32,19 @@ class Actor:
         for child in decision.delete:
             await self._kube.delete(JOB, seen.namespace, child.name, uid=child.uid)
         for pod in decision.force_delete:
-            await self._kube.delete(POD, seen.namespace, pod.name, uid=pod.uid, grace_seconds=0)
+            await self._give_up(seen.namespace, pod)
         await self._write_status(seen, decision)
         for note in decision.notes:
             self._announcer.announce(seen, note)
+
+    async def _give_up(self, namespace: str, pod: Pod) -> None:
+        """Takes a pod away whose node cannot end it. Its Job waits until the pod has failed, hence the first write."""
+        if not pod.ended:
+            failed = {"phase": "Failed", "reason": NODE_LOST, "message": f"node {pod.node} was lost"}
+            await self._kube.patch_status(
+                POD, namespace, pod.name, failed, uid=pod.uid, version=pod.version, manager=names.MANAGER
+            )
+        await self._kube.delete(POD, namespace, pod.name, uid=pod.uid, grace_seconds=0)
 
     async def _create(self, seen: Observation, document: Document) -> None:
         """Makes an object; one that is there already is ours, or its name is taken."""

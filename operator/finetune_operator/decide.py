@@ -7,7 +7,7 @@ from datetime import datetime
 from .draft import Decision, Draft
 from .observation import Observation
 from .policies import ttl
-from .policies.ends import attempt_end
+from .policies.ends import CREATED, attempt_end
 from .settings import Settings
 from .stages import alive, at_rest, ended
 
@@ -24,6 +24,8 @@ def decide(seen: Observation, settings: Settings, now: datetime) -> Decision:
     end = attempt_end(seen, now)
     if seen.spec is None:
         at_rest.refuse(draft, "Invalid", seen.invalid or "the stored spec is not valid")
+    elif seen.child is not None and seen.status.phase not in CREATED:
+        at_rest.adopt(draft, seen.spec, settings)
     elif end is not None:
         ended.take(draft, seen.spec, end)
     elif seen.child is not None:

@@ -13,6 +13,10 @@ from finetune_api.v1alpha1.status import FineTuneJobStatus
 
 from . import names, times
 
+NODE_LOST = "NodeLost"
+"""status.reason of a pod that the operator gave up with its node."""
+LOST_AFTER = timedelta(seconds=60)
+"""How long after its grace a pod under deletion on a dead node is given up."""
 _UNSCHEDULABLE = ("Unschedulable", "SchedulingGated")
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from finetune_api.v1alpha1.defaults import resolve
 from finetune_api.v1alpha1.spec import FineTuneJobSpec
@@ -16,12 +16,11 @@ from .cache import Cache, Key
 from .decide import TERMINAL
 from .errors import NotFoundError
 from .kube.protocol import CLAIM, CONFIG_MAP, JOB, NODE, POD, Document, Kind, Kube
-from .observation import Child, Observation, Obstacle, Pod
+from .observation import LOST_AFTER, Child, Observation, Obstacle, Pod
 from .policies.ends import CREATED
 from .progress import ProgressReader
 from .settings import Settings
 
-FORCE_AFTER = timedelta(seconds=60)
 VERIFY_AFTER = 240.0
 TRUSTED_SECONDS = 60.0
 """How long something outside that was there is taken to be there still."""
@@ -124,7 +123,7 @@ class Observer:
         """Pods under deletion long after their grace, on nodes that are not ready or gone."""
         lost = []
         for pod in pods:
-            overdue = pod.delete_by is not None and now > pod.delete_by + FORCE_AFTER
+            overdue = pod.delete_by is not None and now > pod.delete_by + LOST_AFTER
             if overdue and not pod.gone and pod.node is not None and not await self._is_ready(pod.node):
                 lost.append(pod)
         return tuple(lost)

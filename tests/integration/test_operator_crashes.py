@@ -18,8 +18,8 @@ from tests.integration.jobs import FINISHED, Jobs
 from tests.integration.operator_process import OperatorProcess, StartOperator
 
 JOB = "python-coder"
-WRITES = 15
-"""Of the life below: a policy, two Jobs (and the policy again), five statuses and six events."""
+WRITES = 14
+"""Of the life below: a policy, two Jobs (and the policy again), six statuses and four events."""
 
 
 @pytest.fixture

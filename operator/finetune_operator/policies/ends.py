@@ -10,7 +10,7 @@ from typing import Literal
 
 from finetune_api.trainer_contract import AttemptRecord, EndKind, ExitCode
 
-from ..observation import Observation, Pod
+from ..observation import NODE_LOST, Observation, Pod
 
 EndName = Literal[
     "Finished",
@@ -152,6 +152,8 @@ def _of_pod(pod: Pod, job_uid: str, at: datetime) -> End:
         return End(name, at, reason, record.message, pod, record)
     if pod.end_reason == "OOMKilled":
         return End("HostOutOfMemory", when, "HostOutOfMemory", "the container was killed for its memory", pod)
+    if pod.end_reason == NODE_LOST:
+        return End("Disrupted", at, NODE_LOST, f"pod {pod.name}: node {pod.node} was lost", pod)
     if disruption:
         return End("Disrupted", at, disruption, f"pod {pod.name}: {pod.disruption}", pod)
     if pod.exit_code == 0:

@@ -8,11 +8,13 @@ from finetune_api.v1alpha1.status import Failure
 from .. import recording, times
 from ..conditions import find
 from ..draft import Draft
-from ..observation import Child
+from ..observation import LOST_AFTER, Child
 from ..policies import deadline, hang
 from ..policies import starting as start
 from ..policies.ends import INTENDED
 
+OVERDUE_EVERY = 30.0
+"""Seconds between looks at the node of a pod that should have ended."""
 VERIFY_EVERY = 300.0
 """Seconds after which a live attempt is looked at again without cause: a watch may have lost its end."""
 
@@ -21,6 +23,10 @@ def watch(draft: Draft, spec: FineTuneJobSpec, child: Child) -> None:
     """Decides about a live attempt."""
     seen = draft.seen
     draft.look_again(VERIFY_EVERY)
+    for pod in seen.pods:
+        if pod.delete_by is not None and not pod.gone:
+            left = (pod.delete_by + LOST_AFTER - draft.now).total_seconds()
+            draft.look_again(left + 1 if left > 0 else OVERDUE_EVERY)
     if child.over or child.complete or child.failed:
         return  # pods are on their way out
     if _is_to_stop(draft, spec):

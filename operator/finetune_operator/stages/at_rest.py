@@ -36,6 +36,13 @@ def rest(draft: Draft, spec: FineTuneJobSpec, settings: Settings) -> None:
             _start(draft, spec, settings)
 
 
+def adopt(draft: Draft, spec: FineTuneJobSpec, settings: Settings) -> None:
+    """The attempt's Job is there and the status does not say so: the operator ended between the two writes."""
+    resolution = resolve(spec, settings.platform)
+    _say_started(draft, spec, resolution, _image(draft, resolution, settings))
+    draft.look_again(0.05)
+
+
 def refuse(draft: Draft, reason: str, message: str) -> None:
     """Says why the job does not start; a spec that changes, or what is missing coming, brings it here again."""
     before = find(draft.seen.status.conditions, "Accepted")

@@ -230,6 +230,22 @@ def test_a_child_that_was_never_made_is_made_under_the_same_name(state: str | No
     assert decided(job).create[-1]["metadata"]["name"] == "python-coder-3"
 
 
+@pytest.mark.parametrize("ended", [False, True])
+def test_a_child_that_the_status_does_not_know_is_written_down_first(ended: bool) -> None:
+    job = a_job().running().with_status(phase=None, attempt=None, history=None, start_time=None)
+    decision = decided(job.ended("Finished") if ended else job)
+    assert phase(decision) == "Starting"
+    assert decision.status is not None
+    assert decision.status.start_time is not None
+    assert decision.create == ()
+    assert decision.again_after == pytest.approx(0.05)
+
+
+def test_a_pod_that_its_node_cannot_end_is_looked_at_after_a_minute() -> None:
+    job = a_job().running().with_pods(delete_by=NOW, delete_asked=NOW)
+    assert decided(job).again_after == pytest.approx(61)
+
+
 def test_kueue_holds_a_job() -> None:
     assert phase(decided(a_job().starting().queued())) == "Queued"
 
