@@ -10,7 +10,7 @@ from tests.cluster.containerd import PAUSE_IMAGE
 from tests.cluster.control_plane import ControlPlane
 from tests.cluster.errors import ClusterError
 from tests.cluster.machine import install_packages, remove_leftovers
-from tests.cluster.start import start_cluster
+from tests.cluster.start import reload_images, start_cluster
 
 _START_SECONDS = 900  # loading the trainer's image into an empty store
 
@@ -42,7 +42,7 @@ def _parser() -> argparse.ArgumentParser:
         ("keep", _keep, "start a cluster and stay in front until interrupted"),
         ("down", _down, "end a cluster and clean up after it"),
         ("binaries", _binaries, "build the programs ahead, once per version"),
-        ("images", _images, "build the images ahead, from the Dockerfiles"),
+        ("images", _images, "build the images from the Dockerfiles, and load them into the cluster that is up"),
     ):
         sub = commands.add_parser(name, help=text)
         sub.set_defaults(command=command)
@@ -96,8 +96,11 @@ def _images(options: argparse.Namespace) -> None:
     if _on_kind(options):
         return  # Docker keeps its own layers
     install_packages()
-    for image in images.build_images([PAUSE_IMAGE, *images.DOCKERFILES, images.BASE]):
+    built = images.build_images([PAUSE_IMAGE, *images.DOCKERFILES, images.BASE])
+    for image in built:
         print(image.stored, file=sys.stderr)
+    if reload_images(options.dir, built):
+        print(f"loaded into the cluster in {options.dir}; new pods run them", file=sys.stderr)
 
 
 def _version(options: argparse.Namespace) -> str:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from tests.cluster.builder import Builder
 from tests.cluster.errors import ClusterError
-from tests.cluster.machine import run
+from tests.cluster.namespaces import run
 
 REGISTRY_BASE = "docker.io/library/python:3.12-slim-bookworm"
 _DEBIAN_BASE = "localhost/finetune-base:bookworm"

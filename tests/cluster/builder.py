@@ -11,7 +11,7 @@ from typing import IO
 from tests.cluster import versions
 from tests.cluster.errors import ClusterError
 from tests.cluster.image_archive import Archive, Blob
-from tests.cluster.machine import run
+from tests.cluster.namespaces import run
 
 _VERSIONS = 2
 

@@ -4,15 +4,14 @@ Its store outlives the cluster, because unpacking a trainer image of gigabytes f
 """
 
 import contextlib
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 from tests.cluster import versions
 from tests.cluster.errors import ClusterError
-from tests.cluster.image_archive import Archive
 from tests.cluster.locks import locked
 from tests.cluster.machine import Machine, cni_directory
+from tests.cluster.node_images import NodeImages
 from tests.cluster.process import Process
 
 PAUSE_IMAGE = "localhost/finetune-pause:1"
@@ -65,8 +64,7 @@ class Containerd:
     """The runtime of one node (counted from 1), inside a machine."""
 
     def __init__(self, machine: Machine, directory: Path, node: int, root: Path) -> None:
-        self._machine = machine
-        self.socket = f"/run/containerd{node}/containerd.sock"
+        self.images = NodeImages(machine.inside, node)
         own = directory / f"containerd-{node}"
         (own / "cni").mkdir(parents=True, exist_ok=True)
         (own / "cni" / "10-pods.conflist").write_text(_NETWORK.format(node=node, subnet=machine.subnet(node)))
@@ -75,7 +73,7 @@ class Containerd:
             _CONFIG.format(
                 root=root,
                 state=f"/run/containerd{node}",
-                socket=self.socket,
+                socket=self.images.socket,
                 pause=PAUSE_IMAGE,
                 cni_binaries=cni_directory(),
                 cni_configuration=own / "cni",
@@ -105,51 +103,15 @@ class Containerd:
     def _start(self) -> None:
         """Start without the containers that an earlier cluster left in the store."""
         self.process.start()
-        left = self.ctr("containers", "list", "--quiet").split()
+        left = self.images.ctr("containers", "list", "--quiet").split()
         if left:
-            self.ctr("containers", "delete", *left)
+            self.images.ctr("containers", "delete", *left)
             self.process.stop()
             self.process.start()
 
-    def ctr(self, *arguments: str | Path) -> str:
-        """Run containerd's own client in the namespace that Kubernetes uses."""
-        return self._machine.run("ctr", "--address", self.socket, "--namespace", "k8s.io", *arguments)
-
-    def load(self, name: str, image: Archive) -> None:
-        """Import an image under a name, sending only the blobs that the store has not.
-
-        Raises:
-            ClusterError: containerd did not take it; carries what it said.
-        """
-        command = self._machine.command(
-            "ctr", "--address", self.socket, "--namespace", "k8s.io", "images", "import", "-"
-        )
-        importing = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-        assert importing.stdin
-        with contextlib.suppress(BrokenPipeError):  # it gave up; its output says why
-            image.write(name, self._blobs(), importing.stdin)
-        said, _ = importing.communicate()
-        if importing.returncode:
-            raise ClusterError(f"containerd refused an image: {said.decode(errors='replace').strip()[-1000:]}")
-
-    def drop_replaced(self, names: list[str]) -> None:
-        """Delete every image that none of these names stands for any more, and the layers that only it has.
-
-        Kubernetes's part of containerd names every image by its digest as well, which would keep the layers of
-        each image that a newer one of the same name has replaced.
-        """
-        listed = [line.split() for line in self.ctr("images", "list").splitlines()[1:]]
-        kept = {digest for name, _, digest, *_ in listed if name in names}
-        unwanted = [name for name, _, digest, *_ in listed if digest not in kept]
-        if unwanted:
-            self.ctr("images", "remove", "--sync", *unwanted)
-
-    def _blobs(self) -> set[str]:
-        return set(self.ctr("content", "list", "--quiet").split())
-
     def _answers(self) -> bool:
         try:
-            self._machine.run("ctr", "--address", self.socket, "version")
+            self.images.ctr("version")
         except ClusterError:
             return False
         return True

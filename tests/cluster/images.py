@@ -14,9 +14,10 @@ from pathlib import Path
 from tests.cluster.base_image import base_image
 from tests.cluster.binaries import find_go
 from tests.cluster.builder import Builder
-from tests.cluster.containerd import PAUSE_IMAGE, Containerd
+from tests.cluster.containerd import PAUSE_IMAGE
 from tests.cluster.errors import MissingToolError
 from tests.cluster.locks import locked
+from tests.cluster.node_images import NodeImages
 
 ROOT = Path(__file__).parents[2]
 OPERATOR = "localhost/finetune-operator:dev"
@@ -62,7 +63,7 @@ def build_images(names: list[str]) -> list[Image]:
         return [_build(builder, name) for name in names]
 
 
-def load_images(images: list[Image], node: Containerd) -> None:
+def load_images(images: list[Image], node: NodeImages) -> None:
     """Give a node the images, sending it only what it has not, and drop what they replace."""
     builder = Builder()
     for image in images:

@@ -17,7 +17,7 @@ from tests.cluster.cluster import Cluster
 from tests.cluster.errors import MissingToolError
 from tests.cluster.images import BASE, DOCKERFILES, ROOT
 from tests.cluster.kubectl import kubectl
-from tests.cluster.machine import run
+from tests.cluster.namespaces import run
 
 _DEFAULT = "storageclass.kubernetes.io/is-default-class"
 

@@ -13,10 +13,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tests.cluster.errors import ClusterError, MissingToolError
+from tests.cluster.namespaces import SCRIPT, Namespaces, run
 from tests.cluster.process import Process
 from tests.cluster.waiting import until
 
-_SCRIPT = Path(__file__).with_name("machine.sh")
 # program -> Debian package
 _NEEDED = {
     "containerd": "containerd",
@@ -30,6 +30,7 @@ _NEEDED = {
     "debootstrap": "debootstrap",
 }
 _CNI_DIRECTORIES = ("/usr/lib/cni", "/opt/cni/bin")
+WAY_IN = "namespaces.json"  # where a started machine leaves the way in
 _GROUPS = "finetune-"
 _NETWORKS = range(200, 250)  # 10.200.0.0/16 to 10.249.0.0/16; the first that the host does not use
 
@@ -68,8 +69,11 @@ class Machine:
 
     Attributes:
         address: the host's side, where the API server listens; pods reach it.
-        node_address: the inside, the address of every node.
+        node_address: the other side, the address of every node.
+        inside: the way in, once started.
     """
+
+    inside: Namespaces
 
     def __init__(self, directory: Path) -> None:
         number = _free_network()
@@ -81,12 +85,13 @@ class Machine:
         self.pod_range = f"{self._network}.0.0/16"
         self._logs = directory / "logs"
         self._logs.mkdir(parents=True, exist_ok=True)
+        self._way_in = directory / WAY_IN
         self._ready = directory / "machine-ready"
         self._ready.unlink(missing_ok=True)
         self._programs: list[Process] = []
         self._holder = Process(
             "machine",
-            [_SCRIPT, "hold", self._group, self._ready],
+            [SCRIPT, "hold", self._group, self._ready],
             self._logs / "machine.log",
             ready=self._ready.exists,
         )
@@ -109,25 +114,25 @@ class Machine:
 
     def _start(self) -> None:
         self._holder.start()
-        pid = self._first_process()
-        run("ip", "link", "add", self._interface, "type", "veth", "peer", "name", "eth0", "netns", pid)
+        children = Path(f"/proc/{self._holder.pid}/task/{self._holder.pid}/children")
+        self.inside = Namespaces(self._group, children.read_text().split()[0])
+        self.inside.write(self._way_in)
+        peer = ("peer", "name", "eth0", "netns", self.inside.pid)
+        run("ip", "link", "add", self._interface, "type", "veth", *peer)
         run("ip", "addr", "add", f"{self.address}/24", "dev", self._interface)
         run("ip", "link", "set", self._interface, "up")
-        self.run("ip", "addr", "add", f"{self.node_address}/24", "dev", "eth0")
-        self.run("ip", "link", "set", "eth0", "up")
-        self.run("ip", "route", "add", "default", "via", self.address)
+        self.inside.run("ip", "addr", "add", f"{self.node_address}/24", "dev", "eth0")
+        self.inside.run("ip", "link", "set", "eth0", "up")
+        self.inside.run("ip", "route", "add", "default", "via", self.address)
         run("ip", "route", "add", self.pod_range, "via", self.node_address)
 
     def _stop(self) -> None:
         for program in self._programs:
             program.kill()
         self._holder.kill()
+        self._way_in.unlink(missing_ok=True)
         until(lambda: self._interface not in _interfaces(), "the network interface to go")
         until(lambda: not self._clean(), "the control groups to empty")
-
-    def run(self, *command: str | Path) -> str:
-        """Run a command inside and return its output; ClusterError when it fails."""
-        return run(*self.command(*command))
 
     def process(
         self,
@@ -138,18 +143,10 @@ class Machine:
     ) -> Process:
         """Return a program that will run inside, not yet started."""
         program = Process(
-            name, self.command(*command), self._logs / f"{name}.log", ready=ready, environment=environment
+            name, self.inside.command(*command), self._logs / f"{name}.log", ready=ready, environment=environment
         )
         self._programs.append(program)
         return program
-
-    def command(self, *command: str | Path) -> list[str | Path]:
-        """Return the command line that runs a command inside."""
-        return [_SCRIPT, "enter", self._group, self._first_process(), *command]
-
-    def _first_process(self) -> str:
-        children = Path(f"/proc/{self._holder.pid}/task/{self._holder.pid}/children")
-        return children.read_text().split()[0]
 
     def _clean(self) -> bool:
         """Try to remove the control groups; return whether some are left."""
@@ -164,16 +161,7 @@ def remove_leftovers() -> None:
 
 
 def _clean(group: str) -> bool:
-    return subprocess.run([_SCRIPT, "clean", group], capture_output=True).returncode == 0
-
-
-def run(*command: str | Path) -> str:
-    """Run a command and return its output; ClusterError with what it said when it fails."""
-    done = subprocess.run([str(part) for part in command], capture_output=True, text=True)
-    if done.returncode:
-        said = (done.stderr.strip() or done.stdout.strip())[-2000:]
-        raise ClusterError(f"`{' '.join(str(part) for part in command)}` failed: {said}")
-    return done.stdout
+    return subprocess.run([SCRIPT, "clean", group], capture_output=True).returncode == 0
 
 
 def _interfaces() -> list[str]:

@@ -10,11 +10,15 @@ from tests.cluster import kind
 from tests.cluster.cluster import Cluster
 from tests.cluster.containerd import PAUSE_IMAGE, Containerd
 from tests.cluster.control_plane import ControlPlane
-from tests.cluster.images import build_images, load_images
+from tests.cluster.images import Image, build_images, load_images
 from tests.cluster.kubelet import kubelet, node_name
-from tests.cluster.machine import Machine, install_packages
+from tests.cluster.machine import WAY_IN, Machine, install_packages
+from tests.cluster.namespaces import Namespaces
 from tests.cluster.network import coredns, dns_objects, kube_proxy
+from tests.cluster.node_images import NodeImages
 from tests.cluster.process import Process
+
+_MACHINE = "machine"
 
 
 @contextmanager
@@ -32,7 +36,8 @@ def start_cluster(directory: Path, *, nodes: int = 1, images: Sequence[str] = ()
         ClusterError: something is missing, died, or was not ready in time.
     """
     directory = directory.resolve()
-    shutil.rmtree(directory / "volumes", ignore_errors=True)
+    for left in (directory / "volumes", *directory.glob("containerd-*")):  # an earlier cluster's
+        shutil.rmtree(left, ignore_errors=True)
     if kind.available():
         with kind.start(directory, nodes, images) as cluster:
             yield cluster
@@ -41,21 +46,33 @@ def start_cluster(directory: Path, *, nodes: int = 1, images: Sequence[str] = ()
     built = build_images([PAUSE_IMAGE, *images])
     names = [node_name(number) for number in range(1, nodes + 1)]
     with ExitStack() as stack:
-        machine = stack.enter_context(Machine.start(directory / "machine"))
+        machine = stack.enter_context(Machine.start(directory / _MACHINE))
         chosen = {"kubernetes": "oldest", "audit": True} | options
         started = ControlPlane.start(directory, address=machine.address, scheduler=True, nodes=tuple(names), **chosen)
         plane = stack.enter_context(started)
         programs = [kube_proxy(machine, plane), coredns(machine, plane)]
         for number in range(1, nodes + 1):
             runtime = stack.enter_context(Containerd.start(machine, directory, number))
-            load_images(built, runtime)
-            programs.append(kubelet(machine, plane, runtime.socket, number))
+            load_images(built, runtime.images)
+            programs.append(kubelet(machine, plane, runtime.images.socket, number))
         cluster = Cluster(plane.kubeconfig, directory, names, plane.options.kubernetes, plane)
         cluster.add_storage()
         cluster.apply(*dns_objects(machine))
         _start_all(programs)
         cluster.wait_nodes()
         yield cluster
+
+
+def reload_images(directory: Path, built: list[Image]) -> int:
+    """Give the images to the nodes of a cluster that another process keeps up; return how many nodes it has."""
+    way_in = directory / _MACHINE / WAY_IN
+    if not way_in.exists():
+        return 0
+    inside = Namespaces.read(way_in)
+    nodes = len(list(directory.glob("containerd-*")))
+    for node in range(1, nodes + 1):
+        load_images(built, NodeImages(inside, node))
+    return nodes
 
 
 def _start_all(programs: list[Process]) -> None:
