@@ -28,7 +28,7 @@ class Supervised:
     def __init__(self, job: AJob, **environment: str) -> None:
         self.job = job
         self.port = _free_port()
-        self.message = job.volume / "termination-log"
+        self.message = job.volume / f"termination-log-{self.port}"
         self.log = job.volume / "supervisor.log"
         config = job.with_config(progressPort=self.port, progressHost="127.0.0.1").config
         variables = os.environ | {
@@ -150,6 +150,22 @@ def test_a_killed_rank_ends_the_attempt_and_the_other_rank(
     assert (record.rank, record.signal) == (1, "SIGKILL")
     assert record.checkpoint.latest is not None
     assert not any(rank.is_running() for rank in ranks)
+
+
+def test_two_nodes_meet_and_each_says_how_it_ended(
+    tmp_path: Path, models: Path, supervise: Callable[..., Supervised]
+) -> None:
+    job = AJob.on(tmp_path, models).with_config(world={"device": "CPU", "nodes": 2, "processesPerNode": 1})
+    meeting = {"PET_NNODES": "2", "PET_MASTER_ADDR": "localhost", "PET_MASTER_PORT": str(_free_port())}
+    # Node 1 first: it has to wait for the store.
+    second = supervise(job, **meeting, JOB_COMPLETION_INDEX="1")
+    first = supervise(job, **meeting, JOB_COMPLETION_INDEX="0")
+    assert first.until(lambda report: report["step"] >= 1)["effective"]["worldSize"] == 2
+    for supervised in (first, second):
+        code, record = supervised.wait()
+        assert (code, record.kind) == (ExitCode.FINISHED, EndKind.FINISHED), supervised.log.read_text()
+    assert job.report()["effective"]["worldSize"] == 2
+    assert [path.name for path in job.results.runs.iterdir()] == ["1"]
 
 
 def test_a_hang_is_found_with_the_stacks_of_the_rank(

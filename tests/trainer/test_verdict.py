@@ -14,6 +14,7 @@ from finetune_trainer.callbacks.stopping import EarlyStop
 from finetune_trainer.errors import DataError, DeviceUnavailable, Diverged, Interrupted
 from finetune_trainer.failures import record_of
 from finetune_trainer.heartbeats import HangWatch, Heartbeat
+from finetune_trainer.interruption import INTERRUPTED_EXIT_CODE
 from finetune_trainer.ranks import RankProcess
 from finetune_trainer.records import RankRecord
 from finetune_trainer.verdict import judge
@@ -67,6 +68,8 @@ def test_an_interruption_hides_no_failure() -> None:
 
 def test_sigterm_before_the_rank_could_listen_is_an_interruption() -> None:
     assert judge([ended(0, killed=signal.SIGTERM)], {}, oom_kills=0).kind is EndKind.INTERRUPTED
+    assert judge([ended(0, INTERRUPTED_EXIT_CODE)], {}, oom_kills=0).kind is EndKind.INTERRUPTED
+    assert INTERRUPTED_EXIT_CODE == ExitCode.INTERRUPTED
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import signal
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from finetune_api.trainer_contract import EndKind
+from finetune_api.trainer_contract import EndKind, ExitCode
 
 from .ranks import RankProcess
 from .records import RankRecord
@@ -48,6 +48,9 @@ def judge(
     return _out_of_host_memory(first.verdict) if memory_ran_out else first.verdict
 
 
+_BEFORE_IT_BEGAN = "SIGTERM came before training had begun."
+
+
 @dataclass(frozen=True)
 class _End:
     verdict: Verdict
@@ -64,11 +67,13 @@ def _end_of(process: RankProcess, record: RankRecord | None) -> _End:
         name = signal.Signals(process.signal).name
         if process.signal == signal.SIGTERM:
             # It came before the rank could listen: nothing had begun, nothing is lost.
-            return _End(Verdict(EndKind.INTERRUPTED, "SIGTERM came before training had begun."), at, collateral=False)
+            return _End(Verdict(EndKind.INTERRUPTED, _BEFORE_IT_BEGAN), at, collateral=False)
         verdict = Verdict(
             EndKind.INTERNAL_ERROR, f"Rank {process.rank} was killed by {name}.", "", process.rank, None, name
         )
         return _End(verdict, at, collateral=False)
+    if process.exit_code == ExitCode.INTERRUPTED:
+        return _End(Verdict(EndKind.INTERRUPTED, _BEFORE_IT_BEGAN), at, collateral=False)
     message = f"Rank {process.rank} ended with exit code {process.exit_code} and left no record."
     return _End(Verdict(EndKind.INTERNAL_ERROR, message, "", process.rank, process.exit_code), at, collateral=False)
 

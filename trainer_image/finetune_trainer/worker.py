@@ -47,6 +47,7 @@ def main() -> int:
     faulthandler.enable()
     record = RankRecord(rank=number, kind=EndKind.FINISHED, ended_at=0)
     try:
+        _interruption.caught()
         rank = Rank(
             config=read_config(),
             number=number,
