@@ -11,7 +11,7 @@ from .kube.protocol import FINE_TUNE_JOB, JOB, POD, Document, Kube, kind_of
 from .merge_patch import difference
 from .observation import NODE_LOST, Observation, Pod
 
-_OF_REPORTS = frozenset({"progress", "checkpoint", "effective", "warnings"})
+_OF_REPORTS = frozenset({"progress", "checkpoint", "effective", "warnings", "history"})
 
 
 class Actor:

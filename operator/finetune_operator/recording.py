@@ -42,6 +42,19 @@ def merge_report(status: FineTuneJobStatus, report: ProgressReport) -> None:
         }
     )
     _merge_common(status, report.checkpoint, report.effective, report.warnings)
+    if report.previous is not None:
+        _complete_history(status, report.previous)
+
+
+def _complete_history(status: FineTuneJobStatus, record: AttemptRecord) -> None:
+    """Fills in what a run that was killed could not say itself, and the next one found on the volume."""
+    known = {"run": record.run, "from_step": record.from_step, "to_step": checkpoint_step(status, record)}
+
+    def completed(entry: HistoryEntry) -> HistoryEntry:
+        meant = entry.attempt == record.attempt and entry.ended is not None and entry.run is None
+        return entry.model_copy(update=known) if meant else entry
+
+    status.history = [completed(entry) for entry in status.history or ()]
 
 
 def merge_record(status: FineTuneJobStatus, record: AttemptRecord, claim: str | None) -> None:

@@ -12,8 +12,8 @@ TIMEOUT = 1800
 
 def hangs(seen: Observation, now: datetime) -> bool:
     """Whether the trainer answers but has not moved for twice its limit. Without a report nothing is known."""
-    if seen.report is None or seen.report.attempt != seen.attempt:
-        return False
+    if seen.report is None or seen.report.attempt != seen.attempt or seen.report.stage != "Training":
+        return False  # evaluations and uploads move no step for hours: only the supervisor sees their heartbeats
     policy = seen.spec.retry_policy if seen.spec else None
     limit = policy.hang_timeout_seconds if policy and policy.hang_timeout_seconds is not None else TIMEOUT
     moved = times.parse(seen.report.updated_at)

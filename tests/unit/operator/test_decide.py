@@ -310,6 +310,21 @@ def test_a_report_of_an_earlier_attempt_is_ignored() -> None:
     assert not decided(job).from_report
 
 
+def test_a_killed_run_is_completed_by_the_report_of_the_next() -> None:
+    job = a_job().with_status(history=[past("Crash")]).running(attempt=2)
+    previous = {"uid": "u", "attempt": 1, "run": 1, "kind": "InternalError", "fromStep": 0}
+    decision = decided(job.reporting(previous={**previous, "checkpoint": {"latest": {"step": 100}}}))
+    assert decision.status is not None
+    assert decision.status.history is not None
+    first = decision.status.history[0]
+    assert (first.run, first.from_step, first.to_step) == (1, 0, 100)
+
+
+def test_a_long_evaluation_is_no_hang() -> None:
+    job = a_job().with_spec(retryPolicy={"hangTimeoutSeconds": 30}).running(since=600)
+    assert decided(job.reporting(stage="Evaluating"), later=10_000).notes == ()
+
+
 def test_a_trainer_that_stands_still_is_ended() -> None:
     job = a_job().with_spec(retryPolicy={"hangTimeoutSeconds": 30}).running(since=600)
     assert decided(job.reporting(), later=59).notes == ()
