@@ -235,9 +235,10 @@ def _drain(descriptor: int) -> None:
 
 
 def _innermost(stacks: str) -> str:
-    """The lines of a faulthandler dump that say where the main thread stands (it is the last one there)."""
-    frames = [line.strip() for line in stacks.splitlines() if line.strip().startswith("File ")]
-    return " <- ".join(frames[-4:]) if frames else ""
+    """Where the main thread stands: the first lines of the last thread of a faulthandler dump."""
+    main_thread = stacks.strip().split("\n\n")[-1]
+    frames = [line.strip() for line in main_thread.splitlines() if line.strip().startswith("File ")]
+    return "It stands in " + " <- ".join(frames[:6]) if frames else ""
 
 
 if __name__ == "__main__":
