@@ -79,14 +79,25 @@ def finetune(manifest: str, job: str, models: Path, datasets: Path, results: Pat
 
 def show_curve(report: dict[str, Any]) -> None:
     """Loss over steps, of training and on the held-out pairs."""
-    plotext.clf()
-    plotext.theme("clear")
-    plotext.plotsize(min(console.width, 80), 14)
-    plotext.plot(*zip(*report["lossCurve"], strict=True), label="training loss")
+    plot = plotext.figure
+    plot.plot_size(min(console.width, 80), 16)
+    training = plot.signal(*zip(*smoothed(report["lossCurve"]), strict=True))
+    training.lines()
+    training.label("training loss")
     held_out = [(0, report["metrics"]["base_eval_loss"]), *report["evaluationCurve"]]
-    plotext.scatter(*zip(*held_out, strict=True), label="held-out loss", marker="O")
-    plotext.xlabel("step")
-    console.print(Text.from_ansi(plotext.build()))
+    plot.draw(training)
+    measured = plot.signal(*zip(*held_out, strict=True), marker="●")
+    measured.label("held-out loss")
+    plot.draw(measured)
+    plot.label("step")
+    plot.legend(x=plot.size()[0] - 8, y=0, ha="right", va="top")
+    console.print(Text.from_ansi(plot.build().string()))
+
+
+def smoothed(curve: list[list[float]], width: int = 5) -> list[tuple[float, float]]:
+    """Means of so many steps: a batch of short examples has another loss than one of long ones."""
+    groups = [curve[start : start + width] for start in range(0, len(curve), width)]
+    return [(group[-1][0], sum(loss for _, loss in group) / len(group)) for group in groups]
 
 
 def show_answers(base: Path, adapter: Path, held_out: Path) -> None:

@@ -34,6 +34,12 @@ CONFIG: dict[str, Any] = {
     "pad_token_id": 1,
     "dtype": "float32",
 }
+CHAT_TEMPLATE = (
+    "{% for message in messages %}{{ '### ' + message['role'] + '\n' + message['content'] }}"
+    "{% if message['role'] == 'assistant' %}{{ eos_token }}{% endif %}{{ '\n' }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '### assistant\n' }}{% endif %}"
+)
+"""In words that the vocabulary has; an answer ends with the end token, so that generation stops there."""
 CHARACTERS = 500_000
 """As much text as the vocabulary is made from."""
 
@@ -92,6 +98,7 @@ def make(text_file: Path, directory: Path) -> int:
         "tokenizer_class": "PreTrainedTokenizerFast",
         "eos_token": END,
         "pad_token": PADDING,
+        "chat_template": CHAT_TEMPLATE,
         "model_max_length": CONFIG["max_position_embeddings"],
     }
     (directory / "tokenizer_config.json").write_text(json.dumps(settings, indent=2), encoding="utf-8")

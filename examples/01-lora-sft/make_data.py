@@ -18,8 +18,8 @@ SKIPPED = frozenset(
 )
 LONGEST_TEXT = 1_200_000
 """Characters of source for the base model: more than it sees in the demo."""
-LONGEST_CODE = 700
-LONGEST_INSTRUCTION = 400
+LONGEST_CODE = 450
+LONGEST_INSTRUCTION = 250
 HELD_OUT_OF = 40
 """One function in so many is never trained on."""
 

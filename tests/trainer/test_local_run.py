@@ -186,7 +186,7 @@ def test_two_nodes_train_as_one(workplace: Workplace) -> None:
 
 def test_wrong_data_fails_with_file_and_line_and_no_retry(workplace: Workplace) -> None:
     with (workplace.root / "datasets" / "train.jsonl").open("a") as file:
-        file.write('{"prompt": "no end"\n')
+        file.write('{"prompt": oops}\n')
 
     code, said = workplace.run()
 
