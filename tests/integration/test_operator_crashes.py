@@ -1,5 +1,7 @@
 """The operator is killed after each single write of a job's life and started again: always the same end."""
 
+import os
+import signal
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -113,7 +115,7 @@ def test_the_end_is_the_same_after_a_kill(
     control_plane: ControlPlane,
 ) -> None:
     operator = start_operator(kubeconfig=proxy.kubeconfig(operator_account))
-    proxy.strike(write, operator.kill)
+    proxy.strike(write, lambda: os.kill(operator.pid, signal.SIGKILL))
     life = Life(jobs, pods, operator)
     status = life.run()
     killed_after = f"killed after write {write}: {proxy.writes[write - 1]}"
