@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 import yaml
 
 from finetune_cli.errors import Exit
+from finetune_cli.running.lock import RunLock
 
 CONTRACT = Path(__file__).parents[2] / "contract"
 SUPPORTED = "01-lora-sft.yaml"
@@ -134,3 +136,24 @@ def test_nothing_heavy_is_loaded_for_version() -> None:
     ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
 
     assert ended.stdout.strip() == ""
+
+
+@pytest.mark.parametrize("field", ["suspend", "cancel"])
+def test_a_manifest_that_asks_for_no_training_is_left_so(field: str, tmp_path: Path) -> None:
+    given = SMALLEST + f"  {field}: true\n"
+
+    ended = finetune("run", "-", "--claim", "models=.", "--claim", "datasets=.", given=given, at=tmp_path)
+
+    assert ended.returncode == Exit.NOT_FINISHED, ended.stderr
+    assert f"the manifest says {field}: true" in ended.stdout
+    assert not list(tmp_path.glob("out/.finetune/smallest/smallest-*.log"))
+
+
+def test_a_second_run_of_the_same_job_is_told_who_runs_it(tmp_path: Path) -> None:
+    lock = RunLock(tmp_path / "out" / ".finetune" / "smallest" / "lock")
+    lock.take(print)
+
+    ended = finetune("run", "-", "--claim", "models=.", "--claim", "datasets=.", given=SMALLEST, at=tmp_path)
+
+    assert ended.returncode == Exit.CANNOT_START
+    assert f"process {os.getpid()} runs this job" in ended.stderr
