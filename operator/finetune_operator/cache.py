@@ -6,6 +6,7 @@ itself is put in at once. Jobs and pods are kept as the few fields that matter (
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from . import names
@@ -94,7 +95,7 @@ class Cache:
         if known is not None and not _newer(child.version, known.version):
             return False
         self._children[key] = child
-        return True
+        return known is None or replace(known, version=child.version) != child
 
     def _take_pod(self, namespace: str, pod: Pod, gone: bool) -> bool:
         pods = self._pods.setdefault((namespace, pod.child), {})
@@ -102,7 +103,7 @@ class Cache:
         if known is not None and (known.gone or (not gone and not _newer(pod.version, known.version))):
             return False
         pods[pod.uid] = pod.as_gone() if gone else pod
-        return True
+        return gone or known is None or replace(known, version=pod.version) != pod
 
     def _remember_deletion(self, uid: str) -> None:
         self._deleted[uid] = None

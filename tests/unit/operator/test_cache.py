@@ -54,6 +54,15 @@ def test_a_pod_that_is_gone_keeps_its_record_until_the_attempt_is_over(cache: Ca
     assert cache.pods("team", None, "coder-1") == ()
 
 
+def test_a_change_of_what_nobody_reads_is_no_change(cache: Cache) -> None:
+    cache.take(JOB, "ADDED", a_document("coder-1", 10, status={"active": 1}))
+    assert cache.take(JOB, "MODIFIED", a_document("coder-1", 11, status={"active": 1, "ready": 1})) is None
+    assert cache.take(JOB, "MODIFIED", a_document("coder-1", 12, status={"terminating": 1})) == KEY
+    child = cache.child("team", "coder-1")
+    assert child is not None
+    assert child.version == "12"
+
+
 def test_what_nobody_reads_is_not_kept(cache: Cache) -> None:
     document = a_document("coder", 1, spec={"suspend": True})
     document["metadata"]["managedFields"] = [{"manager": "kubectl"}]
