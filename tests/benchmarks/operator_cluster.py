@@ -11,11 +11,11 @@ from typing import Any
 import yaml
 
 from tests.cluster.binaries import binary
-from tests.cluster.control_plane import ControlPlane, answers
+from tests.cluster.control_plane import ControlPlane
 from tests.cluster.fixtures import CRDS
 from tests.cluster.ports import Port
 from tests.cluster.process import Process
-from tests.cluster.waiting import until
+from tests.cluster.waiting import answers, until
 
 OPERATOR_NAMESPACE = "finetune-system"
 OPERATOR_ACCOUNT = "finetune-operator"

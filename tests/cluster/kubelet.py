@@ -6,9 +6,10 @@ from typing import Any
 import yaml
 
 from tests.cluster.binaries import binary
-from tests.cluster.control_plane import ControlPlane, answers
+from tests.cluster.control_plane import ControlPlane
 from tests.cluster.machine import Machine
 from tests.cluster.process import Process
+from tests.cluster.waiting import answers
 
 CLUSTER_DNS = "10.96.0.10"
 CLUSTER_DOMAIN = "cluster.local"

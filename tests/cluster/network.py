@@ -6,10 +6,11 @@ from typing import Any
 import yaml
 
 from tests.cluster.binaries import binary
-from tests.cluster.control_plane import ControlPlane, answers
+from tests.cluster.control_plane import ControlPlane
 from tests.cluster.kubelet import CLUSTER_DNS, CLUSTER_DOMAIN, node_name
 from tests.cluster.machine import Machine
 from tests.cluster.process import Process
+from tests.cluster.waiting import answers
 
 _PROXY_HEALTH = 10256
 _DNS_HEALTH = 8181

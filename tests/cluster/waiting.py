@@ -1,7 +1,10 @@
 """Waits for a condition that no event announces; never sleeps for a fixed time."""
 
+import ssl
 import time
+import urllib.request
 from collections.abc import Callable
+from pathlib import Path
 from typing import TypeVar
 
 from tests.cluster.errors import ClusterError
@@ -28,3 +31,13 @@ def until(condition: Callable[[], Answer], what: str, timeout: float = 30, every
         if time.monotonic() > deadline:
             raise ClusterError(f"waited {timeout:.0f} s for {what}; the last answer was {answer!r}")
         time.sleep(every)
+
+
+def answers(url: str, ca_file: Path | None = None) -> bool:
+    """Say whether a GET of the URL answers 200 within two seconds."""
+    context = ssl.create_default_context(cafile=str(ca_file)) if url.startswith("https") else None
+    try:
+        with urllib.request.urlopen(url, timeout=2, context=context) as answer:
+            return bool(answer.status == 200)
+    except OSError:
+        return False
