@@ -25,6 +25,38 @@ class Backoffs:
             pause = min(pause * 2, 30.0)
 
 
+class NoDifferences(kopf.DiffBaseStorage):
+    """Keeps no last state of objects: kopf copies each whole object twice to find differences that nobody asks for."""
+
+    def build(self, *, body: kopf.Body, extra_fields: Any = None) -> kopf.BodyEssence:
+        return kopf.BodyEssence()
+
+    def fetch(self, *, body: kopf.Body) -> kopf.BodyEssence | None:
+        return None
+
+    def store(self, *, body: kopf.Body, patch: kopf.Patch, essence: kopf.BodyEssence) -> None:
+        """Nothing is stored."""
+
+
+class NoProgress(kopf.ProgressStorage):
+    """Keeps no progress of handlers: those of events have none, and kopf copies each object to take it out."""
+
+    def fetch(self, *, key: Any, body: kopf.Body) -> None:
+        return None
+
+    def store(self, *, key: Any, record: Any, body: kopf.Body, patch: kopf.Patch) -> None:
+        """Nothing is stored."""
+
+    def purge(self, *, key: Any, body: kopf.Body, patch: kopf.Patch) -> None:
+        """Nothing is there."""
+
+    def touch(self, *, body: kopf.Body, patch: kopf.Patch, value: str | None) -> None:
+        """Nothing is written to the object."""
+
+    def clear(self, *, essence: kopf.BodyEssence) -> kopf.BodyEssence:
+        return essence
+
+
 def settings() -> kopf.OperatorSettings:
     """Kopf as a source of events alone: it writes nothing, and no hiccup ends it."""
     made = kopf.OperatorSettings()
@@ -38,6 +70,8 @@ def settings() -> kopf.OperatorSettings:
     made.watching.connect_timeout = 10
     made.watching.chunk_size = 500
     made.queueing.idle_timeout = 1.0
+    made.persistence.diffbase_storage = NoDifferences()
+    made.persistence.progress_storage = NoProgress()
     made.watching.label_selectors["batch", "v1", "jobs"] = names.SELECTOR
     made.watching.label_selectors["v1", "pods"] = names.SELECTOR
     return made
