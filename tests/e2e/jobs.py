@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -47,8 +48,7 @@ class Jobs:
 
     def patch(self, name: str, spec: Document) -> None:
         """Merge fields into the spec."""
-        body = yaml.safe_dump({"spec": spec}, default_flow_style=True, width=10_000)
-        self.kubectl("patch", "ftj", name, "--type=merge", "-p", body)
+        self.kubectl("patch", "ftj", name, "--type=merge", "-p", json.dumps({"spec": spec}))
 
     def get(self, name: str) -> Document:
         """The job as it is now."""
@@ -95,7 +95,8 @@ class Jobs:
     def run_directory(self, job: Document) -> Path:
         """Where the results of a finished job lie on this machine: its fingerprint's directory, with `output` in it."""
         output = job["status"]["output"]
-        return (self.cluster.claim_directory(output["claim"], self.namespace) / output["path"]).parent
+        claim = self.cluster.claim_directory(output["claim"], self.namespace)
+        return (claim / job["metadata"]["name"] / output["path"]).parent
 
     def _custom(self) -> client.CustomObjectsApi:
         return client.CustomObjectsApi(self.api)

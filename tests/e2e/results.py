@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,12 +19,25 @@ class Undisturbed:
 
 
 def losses(run: Path) -> dict[int, float]:
-    """Step to training loss, from `logs/metrics.jsonl` of a results directory; a step trained twice counts last."""
+    """Step to training loss, the mean since the step before, from `logs/metrics.jsonl` of a results directory."""
     found: dict[int, float] = {}
     for line in (run / "logs" / "metrics.jsonl").read_text().splitlines():
         row: dict[str, Any] = json.loads(line)
         if row.get("loss") is not None:
             found[int(row["step"])] = float(row["loss"])
+    return found
+
+
+def means(curve: dict[int, float], steps: Collection[int]) -> dict[int, float]:
+    """The curve at some of its steps: a point that is left out is counted into the next, with its number of steps."""
+    found: dict[int, float] = {}
+    total, last, begin = 0.0, 0, 0
+    for step, loss in sorted(curve.items()):
+        total += loss * (step - last)
+        last = step
+        if step in steps:
+            found[step] = total / (step - begin)
+            total, begin = 0.0, step
     return found
 
 
