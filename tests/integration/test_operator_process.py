@@ -15,9 +15,10 @@ def test_the_probes_and_metrics_tell_how_it_is(operator: OperatorProcess, jobs: 
     jobs.wait("python-coder", "Starting")
     status, said = operator.probe("/healthz")
     assert (status, said.split(",")[0]) == (200, "ok")
-    metrics = operator.probe("/metrics")[1]
-    assert 'finetune_jobs{phase="Starting"} 1.0' in metrics
-    assert 'finetune_api_requests_total{code="201",kind="jobs",verb="POST"} 1.0' in metrics
+    # The operator hears of its own write a moment after everybody else can read it.
+    until(lambda: 'finetune_jobs{phase="Starting"} 1.0' in operator.probe("/metrics")[1], "the job to be counted")
+    created = 'finetune_api_requests_total{code="201",kind="jobs",verb="POST"} 1.0'
+    assert created in operator.probe("/metrics")[1]
 
 
 def test_a_cluster_that_cannot_be_reached_keeps_it_waiting_and_well(
