@@ -73,8 +73,7 @@ def finetune(manifest: str, job: str, models: Path, datasets: Path, results: Pat
     if ended.returncode != 0:
         sys.exit(ended.returncode)
     state = json.loads((results / ".finetune" / job / "job.json").read_text(encoding="utf-8"))
-    path = Path(state["status"]["output"]["path"])
-    return results / path if path.parts[0] == job else results / job / path
+    return results / str(state["status"]["output"]["path"])
 
 
 def show_curve(report: dict[str, Any]) -> None:

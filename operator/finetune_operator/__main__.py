@@ -82,6 +82,8 @@ class _Process:
                 settings=handlers.settings(),
                 clusterwide=not self._settings.namespaces,
                 namespaces=self._settings.namespaces,
+                # Without one kopf looks for the user's name, which a container's numeric user has not.
+                identity=self._settings.identity,  # type: ignore[arg-type]  # kopf's private alias of str
                 ready_flag=watching,
                 stop_flag=stop_watching,
             )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
+from typing import Any
 
 from finetune_api.trainer_contract import (
     Adaptation,
@@ -34,9 +35,10 @@ MOST_REASONS = 20
 
 def merge_report(status: FineTuneJobStatus, report: ProgressReport) -> None:
     """Takes a running trainer's report over."""
+    told = report.model_dump(include=set(Progress.model_fields) - {"summary", "eta"})
     status.progress = Progress.model_validate(
         {
-            **report.model_dump(include=set(Progress.model_fields) - {"summary", "eta"}),
+            **{name: _short(value) for name, value in told.items()},
             "summary": summary(report.step, report.total_steps),
             "eta": times.duration_text(report.remaining_seconds) if report.remaining_seconds is not None else None,
         }
@@ -57,14 +59,22 @@ def _complete_history(status: FineTuneJobStatus, record: AttemptRecord) -> None:
     status.history = [completed(entry) for entry in status.history or ()]
 
 
-def merge_record(status: FineTuneJobStatus, record: AttemptRecord, claim: str | None) -> None:
-    """Takes the record of an ended attempt over."""
+def _short(value: Any) -> Any:
+    """A number as people read it in a column; the exact ones are in metrics.jsonl."""
+    return float(f"{value:.5g}") if isinstance(value, float) else value
+
+
+def merge_record(status: FineTuneJobStatus, record: AttemptRecord, claim: str, directory: str) -> None:
+    """Takes the record of an ended attempt over. `directory`: the trainer's output on the claim."""
     _merge_common(status, record.checkpoint, record.effective, record.warnings)
     if record.metrics:
         status.metrics = dict(record.metrics)
     if record.output is not None:
         status.output = OutputStatus(
-            claim=claim, path=record.output.path, adapter=record.output.adapter, bytes=record.output.bytes
+            claim=claim,
+            path=f"{directory}/{record.output.path}",
+            adapter=record.output.adapter,
+            bytes=record.output.bytes,
         )
     if record.step is not None:
         before = status.progress or Progress()

@@ -95,8 +95,7 @@ class Jobs:
     def run_directory(self, job: Document) -> Path:
         """Where the results of a finished job lie on this machine: its fingerprint's directory, with `output` in it."""
         output = job["status"]["output"]
-        claim = self.cluster.claim_directory(output["claim"], self.namespace)
-        return (claim / job["metadata"]["name"] / output["path"]).parent
+        return (self.cluster.claim_directory(output["claim"], self.namespace) / output["path"]).parent
 
     def _custom(self) -> client.CustomObjectsApi:
         return client.CustomObjectsApi(self.api)

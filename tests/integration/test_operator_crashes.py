@@ -76,7 +76,7 @@ def check_end(status: dict[str, Any], jobs: Jobs, control_plane: ControlPlane) -
     assert [entry["reason"] for entry in status["history"]] == ["Crash", "Finished"]
     assert status["restarts"] == {"total": 1, "failures": 1, "outOfMemory": 0, "disruptions": 0, "hangs": 0}
     assert status["attempt"] == 2
-    assert status["output"]["path"] == FINISHED["output"]["path"]
+    assert status["output"]["path"] == f"{JOB}/{FINISHED['output']['path']}"
     assert status["checkpoint"]["latest"]["step"] == 400
     assert jobs.children() == [f"{JOB}-1", f"{JOB}-2"]
     made = control_plane.audit_events(

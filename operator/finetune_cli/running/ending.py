@@ -40,10 +40,7 @@ def result_directory(session: Session, job: Document) -> Path | None:
     output = (job.get("status") or {}).get("output") or {}
     if not output.get("path"):
         return None
-    volume = session.directories.claim(output.get("claim", ""))
-    name = session.manifest.metadata.name
-    path = Path(output["path"])
-    return volume / path if path.parts[0] == name else volume / name / path
+    return session.directories.claim(output.get("claim", "")) / str(output["path"])
 
 
 def _succeeded(console: Console, session: Session, job: Document) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from finetune_api.v1alpha1.advice import warnings
 from finetune_api.v1alpha1.defaults import Resolution, resolve
 from finetune_api.v1alpha1.spec import FineTuneJobSpec
-from finetune_api.v1alpha1.status import EffectiveStatus
+from finetune_api.v1alpha1.status import EffectiveStatus, Restarts
 
 from .. import recording, times
 from ..builders.attempt import Attempt, documents
@@ -107,6 +107,7 @@ def _say_started(draft: Draft, spec: FineTuneJobSpec, resolution: Resolution, im
     status.start_time = status.start_time or times.text(draft.now)
     if first:
         status.effective = _effective(resolution, image)
+        status.restarts = Restarts()
         status.warnings = warnings(spec) or None
     else:
         status.effective = _moved(status.effective or EffectiveStatus(), resolution, image)

@@ -19,7 +19,7 @@ def take(draft: Draft, spec: FineTuneJobSpec, end: End) -> None:
     seen, status = draft.seen, draft.status
     claim = spec.storage.claim.name if spec.storage and spec.storage.claim else names.claim_name(seen.name)
     if end.record is not None:
-        recording.merge_record(status, end.record, claim)
+        recording.merge_record(status, end.record, claim, seen.name)
     asked = (spec.suspend or spec.cancel) and end.name in _OURS
     verdict = retry.verdict(end, seen.status, spec, recording.checkpoint_step(status))
     stopped = "Cancelled" if spec.cancel else "Suspended"
