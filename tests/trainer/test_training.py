@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
+import stat
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +51,12 @@ class TestAFinishedLoRAJob:
         assert [step for step, _ in report["lossCurve"]] == list(range(1, report["steps"] + 1))
         assert report["effective"]["precision"] == "FP32"
         assert report["versions"]["torch"]
+
+    def test_the_group_may_read_what_it_left(self, job: AJob) -> None:
+        results = job.results
+        files = [file for place in (results.output, results.checkpoints) for file in place.rglob("*") if file.is_file()]
+        assert "adapter_model.safetensors" in {file.name for file in files}
+        assert [file for file in files if not file.stat().st_mode & stat.S_IRGRP] == []
 
     def test_the_adapter_loads_with_peft_and_gives_the_reported_loss(self, job: AJob, models: Path) -> None:
         import torch
@@ -181,6 +189,15 @@ def test_a_missing_model_says_what_is_there_instead(tmp_path: Path, models: Path
     assert record.kind is EndKind.USER_ERROR
     assert "tiny-lama" in record.message
     assert "tiny/, untrained/" in record.message
+
+
+@pytest.mark.skipif(os.getuid() == 0, reason="root may read every file")
+def test_a_model_that_may_not_be_read_is_no_missing_model(tmp_path: Path, models: Path) -> None:
+    shutil.copytree(models / "tiny", tmp_path / "models" / "tiny")
+    (tmp_path / "models" / "tiny" / "model.safetensors").chmod(0)
+    record = end_of(AJob.on(tmp_path, tmp_path / "models"))
+    assert record.kind is EndKind.USER_ERROR
+    assert "may not read model.safetensors" in record.message
 
 
 def test_wrong_target_modules_are_answered_with_the_right_ones(tmp_path: Path, models: Path) -> None:

@@ -18,7 +18,7 @@ from pydantic import ValidationError
 
 from finetune_api.trainer_contract import CheckpointInfo, CheckpointManifest, CheckpointState, ManifestFile
 
-from .files import sync_directory, sync_file, write_atomically
+from .files import let_group_read, sync_directory, sync_file, write_atomically
 from .results import RunClaim, timestamp
 
 logger = logging.getLogger(__name__)
@@ -62,6 +62,7 @@ def commit(
     files = []
     for file in sorted(file for file in path.rglob("*") if file.is_file()):
         digest = digest_of(file, heartbeat)
+        let_group_read(file)
         sync_file(file)
         files.append(ManifestFile(path=file.relative_to(path).as_posix(), bytes=file.stat().st_size, xxh3=digest))
     for directory in (*(below for below in path.rglob("*") if below.is_dir()), path):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import stat
 from pathlib import Path
 
 
@@ -21,6 +23,12 @@ def write_atomically(path: Path, text: str, *, durable: bool = False) -> None:
         raise
     if durable:
         sync_directory(path.parent)
+
+
+def let_group_read(file: Path) -> None:
+    """safetensors writes for its own user alone; the next pod on the volume shares but the group."""
+    with contextlib.suppress(OSError):  # a file system without modes has none to mend
+        file.chmod(file.stat().st_mode | stat.S_IRGRP)
 
 
 def sync_file(path: Path) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from finetune_api.trainer_contract import Result, TrainerConfig
 
 from . import checkpoints
-from .files import size_of, sync_directory, sync_file
+from .files import let_group_read, size_of, sync_directory, sync_file
 from .heartbeats import beat_while_moving
 from .model_card import model_card
 from .progress import Journal, Progress
@@ -62,6 +62,7 @@ def write_output(
 def _complete(results: Results, partial: Path, claim: RunClaim) -> None:
     for file in partial.rglob("*"):
         if file.is_file():
+            let_group_read(file)
             sync_file(file)
     sync_directory(partial)
     claim.check()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -46,6 +47,12 @@ def locate(config: TrainerConfig, earlier: RunRecord | None) -> ModelSource:
         adapter = (directory / "adapter_config.json").is_file()
         found = "an adapter, not a model" if adapter else f"no config.json, but: {_names(directory)}"
         raise ModelError(f"{said} holds {found}.", _ADVICE)
+    unreadable = [path.name for path in directory.iterdir() if not os.access(path, os.R_OK)]
+    if unreadable:  # safetensors itself would say that there is no such file
+        raise ModelError(
+            f"{said}: user {os.getuid()} may not read {', '.join(sorted(unreadable))}.",
+            "Let everybody read the files (chmod -R a+rX), or set podTemplate.securityContext to their owner or group.",
+        )
     has_weights = any(next(directory.glob(pattern), None) for pattern in _WEIGHTS)
     return ModelSource(str(directory), said, None, False, has_weights, trust)
 
