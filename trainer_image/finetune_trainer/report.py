@@ -11,7 +11,7 @@ from finetune_api.trainer_contract import TrainerConfig
 from .progress import Journal, Progress, mean_over_steps
 from .results import timestamp
 
-_LIBRARIES = ("torch", "transformers", "peft", "accelerate", "datasets", "tokenizers", "safetensors", "trl")
+_LIBRARIES = ("torch", "transformers", "peft", "accelerate", "datasets", "tokenizers", "safetensors")
 
 
 def library_versions() -> dict[str, str]:
