@@ -18,6 +18,8 @@ PAIR = '{"prompt": "a", "completion": "b"}\n'
     ("name", "content", "line", "column", "says"),
     [
         ("a.jsonl", PAIR * 6 + '{"prompt": "a" "completion": "b"}\n', 7, 16, "not JSON: Expecting ',' delimiter"),
+        ("a.jsonl", PAIR * 60 + '{"prompt": "a"\n' + PAIR, 61, 15, "not JSON: Expecting ',' delimiter"),
+        ("a.jsonl", PAIR * 60 + '{"prompt": "a\r\n' + PAIR, 61, 12, "not JSON: Unterminated string"),
         ("a.jsonl", PAIR + "[1]\n", 2, 1, "row 2 is a list, not an object"),
         ("a.jsonl", PAIR + "\n\n" + '{"prompt": "a"}\n', 4, None, "row 2 has no column completion; it has prompt"),
         ("a.jsonl", PAIR + '{"prompt": "a", "completion": 3}\n', 2, None, "completion of row 2 is a number"),

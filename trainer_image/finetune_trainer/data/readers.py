@@ -95,7 +95,7 @@ def _json_lines(file: DataFile) -> Iterator[Row]:
             continue
         row += 1
         try:
-            value = json.loads(line)
+            value = json.loads(line.rstrip("\r\n"))  # else what is left open counts as an error of the next line
         except json.JSONDecodeError as error:
             if row == 1 and line.strip() in ("[", "{"):
                 raise DataError(
