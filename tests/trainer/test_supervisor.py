@@ -221,6 +221,31 @@ def test_a_configuration_that_cannot_be_read_is_a_user_error(
     assert words in record.message
 
 
+# As the supervisor is started, but with SIGTERM at the first import that takes time.
+STOPPED_WHILE_IMPORTING = """
+import os, runpy, signal, sys
+
+class Stop:
+    def find_spec(self, name, *_):
+        if name == "pydantic":
+            os.kill(os.getpid(), signal.SIGTERM)
+
+sys.meta_path.insert(0, Stop())
+runpy.run_module("finetune_trainer.supervisor", run_name="__main__")
+"""
+
+
+def test_sigterm_while_process_1_imports_is_heard_and_nothing_is_begun(tmp_path: Path, models: Path) -> None:
+    job = AJob.on(tmp_path, models)
+    environment = os.environ | {"FINETUNE_CONFIG": job.config.encode()}
+    environment |= {"FINETUNE_TERMINATION_MESSAGE": str(tmp_path / "message")}
+    done = subprocess.run([sys.executable, "-c", STOPPED_WHILE_IMPORTING], env=environment, capture_output=True)
+    record = AttemptRecord.load((tmp_path / "message").read_bytes())
+    assert (done.returncode, record.kind) == (ExitCode.INTERRUPTED, EndKind.INTERRUPTED)
+    assert (record.uid, record.attempt) == ("uid-1", 1)
+    assert not job.results.root.exists()
+
+
 def test_the_supervisor_loads_no_torch() -> None:
     program = "import sys, finetune_trainer.supervisor; print('torch' in sys.modules, 'transformers' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)

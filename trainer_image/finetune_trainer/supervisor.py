@@ -1,6 +1,7 @@
 """Process 1 of the trainer's pod: starts the ranks, watches them, and alone says how the attempt ended.
 
-Imports no torch. What an attempt does is in worker.py.
+Imports no torch. What an attempt does is in worker.py. Imports wait until SIGTERM is heard: the kernel drops a signal
+for which process 1 has no handler, and the pod would then live on for its whole grace period.
 """
 
 from __future__ import annotations
@@ -14,18 +15,30 @@ import sys
 import tempfile
 from pathlib import Path
 
-from finetune_api.trainer_contract import AttemptRecord, EndKind, ExitCode, ProgressReport, TrainerConfig
+from .termination import Termination
 
-from . import cgroup, endpoint
-from .completion import already_complete, rebuilt_record
-from .environment import Place, read_config, termination_message_path
-from .errors import UserError
-from .files import write_atomically
-from .heartbeats import HangWatch, heartbeat_path
-from .ranks import STACK_SIGNAL, Ranks
-from .records import RankRecord, attempt_record, now, progress_path, read_progress, stacks_path
-from .results import Results, RunClaim, timestamp
-from .verdict import Verdict, judge
+_termination = Termination()
+if __name__ == "__main__":
+    _termination.listen()
+
+from finetune_api.trainer_contract import (  # noqa: E402  # after the handler
+    AttemptRecord,
+    EndKind,
+    ExitCode,
+    ProgressReport,
+    TrainerConfig,
+)
+
+from . import cgroup, endpoint  # noqa: E402
+from .completion import already_complete, rebuilt_record  # noqa: E402
+from .environment import Place, read_config, termination_message_path  # noqa: E402
+from .errors import UserError  # noqa: E402
+from .files import write_atomically  # noqa: E402
+from .heartbeats import HangWatch, heartbeat_path  # noqa: E402
+from .ranks import STACK_SIGNAL, Ranks  # noqa: E402
+from .records import RankRecord, attempt_record, now, progress_path, read_progress, stacks_path  # noqa: E402
+from .results import Results, RunClaim, timestamp  # noqa: E402
+from .verdict import Verdict, judge  # noqa: E402
 
 logger = logging.getLogger("finetune_trainer.supervisor")
 
@@ -55,11 +68,18 @@ def main() -> int:
         done = already_complete(config, results)
         if done is not None:
             return _end(done)
+        if _termination.requested:
+            return _end(_nothing_begun(config))
         results.create()
     except UserError as error:
         record = AttemptRecord(uid=config.job.uid, attempt=config.attempt, kind=EndKind.USER_ERROR)
         return _end(record.model_copy(update={"message": error.message, "advice": error.advice}))
     return _end(Attempt(config, place, results).run())
+
+
+def _nothing_begun(config: TrainerConfig) -> AttemptRecord:
+    record = AttemptRecord(uid=config.job.uid, attempt=config.attempt, kind=EndKind.INTERRUPTED)
+    return record.model_copy(update={"message": "SIGTERM before the start: nothing was begun."})
 
 
 def _end(record: AttemptRecord) -> int:
@@ -84,7 +104,6 @@ class Attempt:
         self.scratch = Path(tempfile.mkdtemp(prefix="finetune-"))
         self.claim = RunClaim.take(results, config) if self.leads else None
         self.results = results
-        self.terminating = False
         self.kills_before = cgroup.oom_kills()
 
     def run(self) -> AttemptRecord:
@@ -93,7 +112,7 @@ class Attempt:
         self._first_report()
         run = self.claim.number if self.claim else 0
         ranks = Ranks.start(self.config, self.place, self.results, self.scratch, run)
-        if self.terminating:
+        if _termination.requested:
             ranks.send(signal.SIGTERM)
         server = None
         if self.leads and self.config.progress_port:
@@ -120,12 +139,7 @@ class Attempt:
         os.set_blocking(writer, False)
         signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
         signal.signal(signal.SIGCHLD, lambda *_: None)
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, self._terminate)
         return reader
-
-    def _terminate(self, *_: object) -> None:
-        self.terminating = True
 
     def _first_report(self) -> None:
         config = self.config
@@ -157,7 +171,7 @@ class Attempt:
             select.select([wakeup], [], [], _TICK)
             _drain(wakeup)
             ranks.reap()
-            if self.terminating and not forwarded:
+            if _termination.requested and not forwarded:
                 logger.info("SIGTERM: the ranks save and end")
                 ranks.send(signal.SIGTERM)
                 forwarded = True
