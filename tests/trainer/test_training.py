@@ -270,25 +270,38 @@ def test_a_killed_run_is_told_about_by_the_next_one(tmp_path: Path, models: Path
     assert newest_run(job.results) == 2
 
 
-def test_a_full_disk_costs_the_checkpoint_and_not_the_training(tmp_path: Path, models: Path) -> None:
-    def fill_the_disk_at_step_4() -> None:
-        import torch
+@pytest.mark.parametrize(
+    ("limit", "refused"),
+    [(10_000, "adapter_model.safetensors"), (70_000, "optimizer.pt")],
+)
+def test_a_disk_that_takes_no_more_costs_the_checkpoint_and_not_the_training(
+    limit: int, refused: str, tmp_path: Path, models: Path
+) -> None:
+    def let_the_kernel_refuse_at_step_4() -> None:
+        import resource
 
-        save = torch.save
+        from finetune_trainer.trainer import RecipeTrainer
 
-        def full(content: Any, file: Any, *rest: Any, **named: Any) -> None:
-            if "step-00000004" in str(file):
-                raise OSError(28, os.strerror(28), str(file))
-            save(content, file, *rest, **named)
+        write_files = RecipeTrainer._write_files
 
-        torch.save = full
+        def limited(self: Any, directory: Path) -> None:
+            _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+            resource.setrlimit(resource.RLIMIT_FSIZE, (limit if self.state.global_step == 4 else hard, hard))
+            try:
+                write_files(self, directory)
+            finally:
+                resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
+
+        RecipeTrainer._write_files = limited  # type: ignore[method-assign]  # in the forked rank only
 
     job = AJob.on(tmp_path, models).with_spec(checkpoint={"keep": 10})
-    ranks = Ranks(job, before=fill_the_disk_at_step_4)
-    ranks.finish()
+    Ranks(job, before=let_the_kernel_refuse_at_step_4).finish()
+    sizes = {file.path: file.bytes for file in job.manifests()[0].files}
+    assert next(name for name in ("adapter_model.safetensors", "optimizer.pt") if sizes[name] > limit) == refused
     steps = [manifest.step for manifest in job.manifests()]
     assert 4 not in steps
     assert {2, 6} <= set(steps)
+    assert not list(job.results.checkpoints.glob("step-00000004-*")), "what was begun is taken away"
     assert any("step 4 could not be written" in warning for warning in job.report()["warnings"])
 
 
