@@ -45,7 +45,7 @@ class Cache:
         if kind == JOB:
             changed = self._take_child((namespace, metadata["name"]), Child.of(document), gone)
         elif kind == POD:
-            changed = self._take_pod(namespace, Pod.of(document), gone)
+            changed = self._take_pod((namespace, job), Pod.of(document), gone)
         else:
             return None
         return (namespace, job) if changed else None
@@ -72,14 +72,17 @@ class Cache:
             self._pods.pop((namespace, name), None)
 
     def forget_job(self, key: Key) -> None:
-        """Drops a FineTuneJob that the API server does not know."""
-        self.jobs.pop(key, None)
+        """Drops a FineTuneJob that the API server does not know, and the pods that are gone of its attempts."""
+        known = self.jobs.pop(key, None)
+        attempts = (known["status"].get("attempt") or 1) if known else 0
+        for attempt in range(1, attempts + 1):
+            self.forget_attempt(key[0], names.child_name(key[1], attempt))
 
     def _take_job(self, key: Key, document: Document, gone: bool) -> Key | None:
         known = self.jobs.get(key)
         if gone:
             if known is not None and known["metadata"]["uid"] == document["metadata"]["uid"]:
-                del self.jobs[key]
+                self.forget_job(key)
             return key
         if known is not None and not _newer(_version(document), _version(known)):
             return None
@@ -97,13 +100,20 @@ class Cache:
         self._children[key] = child
         return known is None or replace(known, version=child.version) != child
 
-    def _take_pod(self, namespace: str, pod: Pod, gone: bool) -> bool:
-        pods = self._pods.setdefault((namespace, pod.child), {})
+    def _take_pod(self, job: Key, pod: Pod, gone: bool) -> bool:
+        pods = self._pods.setdefault((job[0], pod.child), {})
         known = pods.get(pod.uid)
         if known is not None and (known.gone or (not gone and not _newer(pod.version, known.version))):
             return False
         pods[pod.uid] = pod.as_gone() if gone else pod
+        if gone and self._is_over(job):
+            self.forget_attempt(job[0], pod.child)  # nobody will ask for its record any more
         return gone or known is None or replace(known, version=pod.version) != pod
+
+    def _is_over(self, key: Key) -> bool:
+        """Whether a FineTuneJob is gone or has ended for good."""
+        known = self.jobs.get(key)
+        return known is None or "completionTime" in known["status"]
 
     def _remember_deletion(self, uid: str) -> None:
         self._deleted[uid] = None

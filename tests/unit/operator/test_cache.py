@@ -46,11 +46,29 @@ def test_the_deletion_of_an_earlier_object_of_the_name_leaves_the_new_one(cache:
 
 def test_a_pod_that_is_gone_keeps_its_record_until_the_attempt_is_over(cache: Cache) -> None:
     ended = {"name": "trainer", "state": {"terminated": {"exitCode": 14, "message": "{}"}}}
+    cache.take(FINE_TUNE_JOB, "ADDED", a_document("coder", 1, uid="job", status={"attempt": 1}))
     cache.take(POD, "ADDED", a_document("p", 1))
     cache.take(POD, "DELETED", a_document("p", 2, status={"phase": "Failed", "containerStatuses": [ended]}))
     (pod,) = cache.pods("team", None, "coder-1")
     assert (pod.gone, pod.exit_code, pod.message) == (True, 14, "{}")
     cache.forget_attempt("team", "coder-1")
+    assert cache.pods("team", None, "coder-1") == ()
+
+
+@pytest.mark.parametrize("status", [None, {"attempt": 1, "completionTime": "2026-01-02T03:04:05Z"}])
+def test_a_pod_that_goes_after_its_job_is_not_kept(cache: Cache, status: dict[str, Any] | None) -> None:
+    if status is not None:
+        cache.take(FINE_TUNE_JOB, "ADDED", a_document("coder", 1, uid="job", status=status))
+    cache.take(POD, "ADDED", a_document("p", 2))
+    cache.take(POD, "DELETED", a_document("p", 3))
+    assert cache.pods("team", None, "coder-1") == ()
+
+
+def test_a_deleted_job_leaves_no_ends_to_a_later_one_of_its_name(cache: Cache) -> None:
+    cache.take(FINE_TUNE_JOB, "ADDED", a_document("coder", 1, uid="job", status={"attempt": 1}))
+    cache.take(POD, "ADDED", a_document("p", 2))
+    cache.take(POD, "DELETED", a_document("p", 3))
+    cache.take(FINE_TUNE_JOB, "DELETED", a_document("coder", 4, uid="job"))
     assert cache.pods("team", None, "coder-1") == ()
 
 
