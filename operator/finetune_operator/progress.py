@@ -112,6 +112,7 @@ class ProgressReader:
                 followed.report = report
                 self._changed(key)
         except NoProgressError as error:
+            followed.report = None  # an old one would look like a trainer that stands still
             _log.debug("no progress report", job="/".join(key), error=str(error))
         finally:
             self._room.release()
