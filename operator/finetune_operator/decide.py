@@ -40,4 +40,8 @@ def _after_the_end(seen: Observation, now: datetime) -> Decision:
     left = ttl.seconds_left(seen, now)
     if left is not None and left <= 0:
         return Decision(delete_job=True)
-    return Decision(again_after=left)
+    if seen.status.observed_generation == seen.generation:
+        return Decision(again_after=left)
+    # Tools like kstatus take a job for unfinished until its newest generation was seen.
+    status = seen.status.model_copy(update={"observed_generation": seen.generation})
+    return Decision(status=status, again_after=left)

@@ -211,6 +211,16 @@ class Observation:
         return (compute.nodes if compute else None) or 1
 
 
+def newest(pods: Iterable[Pod]) -> tuple[Pod, ...]:
+    """The newest pod of each index: a Job that its queue stopped and let go on has those of both runs."""
+    latest: dict[int, Pod] = {}
+    for pod in pods:
+        known = latest.get(pod.index)
+        if known is None or (pod.created and known.created and pod.created > known.created):
+            latest[pod.index] = pod
+    return tuple(latest.values())
+
+
 def running(pods: Iterable[Pod]) -> int:
     """How many of the pods run now."""
     return sum(pod.phase == "Running" and not pod.ended for pod in pods)

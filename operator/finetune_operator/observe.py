@@ -16,7 +16,7 @@ from .cache import Cache, Key
 from .decide import TERMINAL
 from .errors import NotFoundError
 from .kube.protocol import CLAIM, CONFIG_MAP, JOB, NODE, POD, Document, Kind, Kube
-from .observation import LOST_AFTER, Child, Observation, Obstacle, Pod
+from .observation import LOST_AFTER, Child, Observation, Obstacle, Pod, newest
 from .policies.ends import CREATED
 from .progress import ProgressReader
 from .settings import Settings
@@ -107,12 +107,12 @@ class Observer:
     async def _pods(self, job: Observation, child: Child | None) -> tuple[Pod, ...]:
         """The attempt's pods; asked for where the Job is over and not all their ends were seen."""
         name = names.child_name(job.name, job.attempt)
-        pods = self._cache.pods(job.namespace, child, name)
+        pods = newest(self._cache.pods(job.namespace, child, name))
         if child is None or not child.over or sum(pod.ended for pod in pods) >= job.nodes:
             return pods
         for document in await self._kube.list(POD, job.namespace, f"{names.CHILD_LABEL}={name}"):
             self._cache.take(POD, None, document)
-        return self._cache.pods(job.namespace, child, name)
+        return newest(self._cache.pods(job.namespace, child, name))
 
     def _older(self, namespace: str, job: str, attempt: int, uid: str) -> Child | None:
         """The Job of the attempt before the last: the last one's is kept, for its log."""

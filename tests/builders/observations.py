@@ -63,7 +63,7 @@ class JobSeen:
             created=NOW - timedelta(seconds=since),
             started=NOW - timedelta(seconds=since),
         )
-        pod = _pod(created=NOW - timedelta(seconds=since))
+        pod = a_pod(created=NOW - timedelta(seconds=since))
         return self.in_phase("Starting", attempt).with_(child=child, pods=(pod,))
 
     def running(self, attempt: int = 1, since: float = 60) -> JobSeen:
@@ -72,7 +72,7 @@ class JobSeen:
         entry = HistoryEntry(attempt=attempt, started=times.text(started))
         seen = self.starting(attempt, since).in_phase("Running", attempt)
         history = [*(self._seen.status.history or ()), entry]
-        pod = _pod(phase="Running", started=started, address="10.0.0.1")
+        pod = a_pod(phase="Running", started=started, address="10.0.0.1")
         return seen.with_status(history=history).with_(pods=(pod,))
 
     def stuck(self, trouble: str) -> JobSeen:
@@ -144,7 +144,8 @@ def past(reason: str, attempt: int = 1, seconds_ago: float = 0, to_step: int | N
     return HistoryEntry(attempt=attempt, started=started, ended=times.text(ended), reason=reason, to_step=to_step)
 
 
-def _pod(**fields: Any) -> Pod:
+def a_pod(**fields: Any) -> Pod:
+    """A pod of the first attempt, pending."""
     base: dict[str, Any] = {
         "name": "python-coder-1-0-abcde",
         "uid": "pod-uid",

@@ -12,8 +12,9 @@ PATIENCE = 5.0
 
 
 def started(seen: Observation) -> bool:
-    """Whether all pods run, or did before one ended."""
-    begun = sum(pod.started is not None or pod.phase in ("Running", "Succeeded", "Failed") for pod in seen.pods)
+    """Whether all pods run, or did before one ended. Pods that are gone may be those of a run before a preemption."""
+    there = [pod for pod in seen.pods if not pod.gone]
+    begun = sum(pod.started is not None or pod.phase in ("Running", "Succeeded", "Failed") for pod in there)
     return begun >= seen.nodes and running(seen.pods) > 0
 
 
@@ -32,8 +33,8 @@ def has_young_trouble(seen: Observation) -> bool:
 
 
 def seconds_left(seen: Observation, now: datetime) -> float:
-    """Seconds in which all pods must run."""
+    """Seconds in which all pods must run; they begin when the Job controller lets it begin, or begin again."""
     policy = seen.spec.retry_policy if seen.spec else None
     allowed = policy.start_deadline_seconds if policy and policy.start_deadline_seconds is not None else DEADLINE
-    began = (seen.child.started or seen.child.created if seen.child else None) or now
+    began = (seen.child.started if seen.child else None) or now  # not `created`: that was before it was queued
     return allowed - (now - began).total_seconds()

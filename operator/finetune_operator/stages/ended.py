@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 
 from finetune_api.v1alpha1.spec import FineTuneJobSpec
+from finetune_api.v1alpha1.status import Failure
 
 from .. import names, recording, times
 from ..draft import Draft
@@ -85,7 +86,11 @@ def deadline_passed(draft: Draft, spec: FineTuneJobSpec) -> bool:
 
 def fail_deadline(draft: Draft) -> None:
     """Ends a job whose active time is used up."""
-    finish(draft, "Failed", "DeadlineExceeded", "spec.activeDeadlineSeconds of active time are used up; raise it")
+    message, advice = "spec.activeDeadlineSeconds of active time are used up", "raise it"
+    draft.status.failure = Failure(
+        reason="DeadlineExceeded", attempt=draft.seen.attempt, message=message, advice=advice
+    )
+    finish(draft, "Failed", "DeadlineExceeded", f"{message}; {advice}")
 
 
 def suspend(draft: Draft) -> None:

@@ -1,5 +1,6 @@
 """The decision about a job, over its phases, ends, flags and the clock; everything here is a value."""
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -8,9 +9,9 @@ from finetune_api.trainer_contract import TrainerConfig
 from finetune_api.v1alpha1.status import EffectiveStatus, Restarts
 from finetune_operator.decide import decide
 from finetune_operator.draft import Decision
-from finetune_operator.observation import Observation
+from finetune_operator.observation import Observation, newest
 from finetune_operator.settings import Settings
-from tests.builders.observations import NOW, JobSeen, a_job, past
+from tests.builders.observations import NOW, JobSeen, a_job, a_pod, past
 
 SETTINGS = Settings()
 
@@ -66,6 +67,14 @@ def test_a_finished_job_is_deleted_after_its_time_to_live(age: float, deleted: b
     decision = decided(ended, later=age)
     assert decision.delete_job is deleted
     assert deleted or decision.again_after == pytest.approx(1)
+
+
+def test_a_change_of_a_finished_job_is_noted_and_nothing_else() -> None:
+    job = a_job().in_phase("Succeeded").with_(generation=2)
+    status = decided(job).status
+    assert status is not None
+    assert status.observed_generation == 2
+    assert decided(job.with_(status=status)) == Decision()
 
 
 def test_a_job_under_deletion_is_left_alone() -> None:
@@ -259,6 +268,32 @@ def test_a_preemption_by_kueue_keeps_the_attempt() -> None:
     assert decision.status.active_seconds == 60
 
 
+def test_the_pods_of_a_run_before_a_preemption_do_not_speak_for_the_one_after() -> None:
+    created = NOW - timedelta(hours=2)
+    before = a_pod(uid="before", created=created, delete_asked=NOW - timedelta(hours=1), exit_code=14, gone=True)
+    after = a_pod(uid="after", created=NOW - timedelta(minutes=5))
+    assert newest((before, after)) == newest((after, before)) == (after,)
+    job = a_job().running().with_(pods=newest((before, after)))
+    crashed = decided(job.ended("InternalError")).status
+    assert crashed is not None
+    assert crashed.restarts == Restarts(total=1, failures=1)
+
+
+def test_pods_that_are_gone_do_not_make_a_gang_complete() -> None:
+    pods = (a_pod(phase="Running", started=NOW), a_pod(uid="other", index=1, phase="Running", started=NOW, gone=True))
+    job = a_job().with_spec(compute={"nodes": 2, "gpusPerNode": 0}).starting().with_(pods=pods)
+    assert phase(decided(job)) == "Starting"
+
+
+def test_time_in_the_queue_is_no_time_to_start() -> None:
+    waited = a_job().with_spec(retryPolicy={"startDeadlineSeconds": 30}).starting(since=7200)
+    child = waited.build().child
+    assert child is not None
+    admitted = waited.in_phase("Queued").with_(child=replace(child, started=None), pods=())
+    assert phase(decided(admitted)) == "Starting"
+    assert decided(admitted).notes == ()
+
+
 @pytest.mark.parametrize(("young", "said"), [(1, "Starting"), (30, "ImagePullBackOff")])
 def test_what_keeps_a_pod_from_starting_is_said(young: float, said: str) -> None:
     decision = decided(a_job().starting(since=young).stuck("ImagePullBackOff: no such image"))
@@ -288,7 +323,11 @@ def test_active_time_adds_up_to_the_deadline() -> None:
     assert [child.name for child in decided(job, later=11).delete] == ["python-coder-1"]
     assert phase(decided(job.ended("Interrupted", 14))) == "Retrying"
     late = job.with_spec(activeDeadlineSeconds=80)
-    assert reason_of(decided(late.ended("Interrupted", 14)), "Failed") == "DeadlineExceeded"
+    ended = decided(late.ended("Interrupted", 14))
+    assert reason_of(ended, "Failed") == "DeadlineExceeded"
+    assert ended.status is not None
+    assert ended.status.failure is not None
+    assert ended.status.failure.reason == "DeadlineExceeded"
 
 
 def test_a_queue_or_a_pause_uses_no_active_time() -> None:
