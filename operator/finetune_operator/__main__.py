@@ -56,7 +56,9 @@ class _Process:
         kube = ApiServer(self._credentials, through_proxy=proxy)
         probes = await serve(self._health, settings.probe_host, settings.probe_port)
         self._health.ready = True  # also while it waits for the Lease: a second replica is well
-        lease = Lease(kube, settings.operator_namespace, settings.lease_name, settings.identity)
+        # Connections of its own: behind a burst of other requests a renewal would come too late.
+        for_lease = ApiServer(self._credentials, through_proxy=proxy)
+        lease = Lease(for_lease, settings.operator_namespace, settings.lease_name, settings.identity)
         try:
             if settings.lease:
                 await self._first(lease.acquire())
@@ -66,6 +68,7 @@ class _Process:
             if settings.lease:
                 await lease.release()
             await probes.cleanup()
+            await for_lease.close()
             await kube.close()
 
     async def _lead(self, controller: Controller, holding: Coroutine[Any, Any, None] | None) -> None:
