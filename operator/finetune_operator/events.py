@@ -20,6 +20,8 @@ from .observation import Observation
 
 LONGEST_NOTE = 1024
 QUIET_SECONDS = 60.0
+AT_ONCE = 8
+"""Events that are written at the same time: with more, in a burst, the work itself would wait for them."""
 _REMEMBERED = 20_000
 _log = structlog.get_logger(__name__)
 
@@ -33,6 +35,7 @@ class Announcer:
         self._clock = clock
         self._said: dict[tuple[str, str], float] = {}
         self._writing: set[asyncio.Task[None]] = set()
+        self._room = asyncio.Semaphore(AT_ONCE)
 
     def announce(self, seen: Observation, note: Note) -> None:
         """Raises an event about the job, unless the same was said within a minute."""
@@ -53,8 +56,10 @@ class Announcer:
             await asyncio.gather(*self._writing)
 
     async def _write(self, seen: Observation, note: Note) -> None:
+        document = self._document(seen, note)  # with the time at which it was said
         try:
-            await self._kube.create(EVENT, self._document(seen, note))
+            async with self._room:
+                await self._kube.create(EVENT, document)
         except KubeError as error:
             _log.warning("an event was lost", reason=note.reason, error=str(error))
 
