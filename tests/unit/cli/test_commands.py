@@ -10,11 +10,13 @@ from pathlib import Path
 import pytest
 import yaml
 
+from finetune_api.trainer_contract import TrainerConfig
 from finetune_cli.errors import Exit
 from finetune_cli.running.lock import RunLock
 
 CONTRACT = Path(__file__).parents[2] / "contract"
 SUPPORTED = "01-lora-sft.yaml"
+GOLDEN = Path(__file__).parent / "golden"
 SMALLEST = """\
 apiVersion: finetune.dev/v1alpha1
 kind: FineTuneJob
@@ -80,6 +82,38 @@ def test_render_prints_what_the_operator_would_create() -> None:
     assert [document["kind"] for document in documents] == ["NetworkPolicy", "Job"]
     assert documents[-1]["metadata"]["name"] == "python-coder-1"
     assert "#   learningRate 0.0002: the usual one for SFT with LoRA" in ended.stdout
+
+
+@pytest.mark.parametrize(
+    ("name", "manifest"),
+    [("contract-01", CONTRACT / SUPPORTED), ("two-nodes-cpu", GOLDEN / "two-nodes-cpu.job.yaml")],
+)
+def test_what_render_prints_is_as_it_was_looked_at(name: str, manifest: Path) -> None:
+    """To accept a change: delete the file, run the test twice, and look at the difference."""
+    ended = finetune("render", str(manifest))
+
+    assert ended.returncode == Exit.SUCCEEDED, ended.stderr
+    path = GOLDEN / f"{name}.yaml"
+    if not path.exists():
+        path.write_text(ended.stdout)
+        pytest.fail(f"{path.name} was not there and is written now: look at it")
+    assert ended.stdout == path.read_text()
+
+
+def test_the_configuration_that_render_shows_is_the_one_that_the_pod_gets() -> None:
+    text = (GOLDEN / "two-nodes-cpu.yaml").read_text()
+    shown = text.split("# FINETUNE_CONFIG below is the base64 of:\n")[1].split("---\n")[0]
+    (job,) = (document for document in yaml.safe_load_all(text) if document["kind"] == "Job")
+    (carried,) = (
+        variable["value"]
+        for variable in job["spec"]["template"]["spec"]["containers"][0]["env"]
+        if variable["name"] == "FINETUNE_CONFIG"
+    )
+
+    config = TrainerConfig.decode(carried)
+
+    assert TrainerConfig.model_validate(yaml.safe_load(shown.replace("# ", "", 1).replace("\n# ", "\n"))) == config
+    assert (config.world.nodes, config.world.device) == (2, "CPU")
 
 
 def test_render_says_when_the_size_of_the_claim_is_missing_and_makes_it_otherwise() -> None:
