@@ -1,4 +1,6 @@
-"""Shows what tuning changed: the same prompts through the base model and through the adapter, greedily.
+"""Shows what tuning changed: the same prompts through the base model and through the adapter, without chance.
+
+Each is kept from saying the same over and over, as so small a model else does.
 
 Runs where the trainer runs (it needs torch, transformers, peft). Run: python compare.py BASE ADAPTER HELD_OUT_JSONL
 """
@@ -16,6 +18,7 @@ from peft import PeftModel
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 LONGEST_ANSWER = 60
+REPETITION_PENALTY = 1.2
 PROMPTS = 2
 
 
@@ -32,8 +35,9 @@ def answer(model: Any, tokenizer: Any, prompt: str) -> str:
     )
     with torch.inference_mode():
         made = model.generate(
-            **asked, max_new_tokens=LONGEST_ANSWER, do_sample=False, pad_token_id=tokenizer.pad_token_id
-        )
+            **asked, max_new_tokens=LONGEST_ANSWER, do_sample=False, repetition_penalty=REPETITION_PENALTY,
+            pad_token_id=tokenizer.pad_token_id,
+        )  # fmt: skip
     text: str = tokenizer.decode(made[0, asked["input_ids"].shape[1] :], skip_special_tokens=True)
     return text.strip()
 
