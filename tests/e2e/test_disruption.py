@@ -41,7 +41,8 @@ def test_a_killed_operator_leaves_the_job_alone(jobs: Jobs, undisturbed: Undistu
     jobs.in_the_middle(name)
     (before,) = jobs.pods(name)
     kill_operator(cluster)
-    assert phase(jobs.get(name)) == "Running", "the operator was killed too late to tell"
+    (after,) = jobs.pods(name)
+    assert after.status.phase == "Running", "the operator was killed too late to tell"
 
     job = jobs.finished(name)
     (after,) = jobs.pods(name)
