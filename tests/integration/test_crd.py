@@ -208,6 +208,14 @@ def test_a_job_that_exists_can_be_changed_where_that_has_a_meaning(
             assert "cannot be changed" in answer.message or "only while the job is Suspended" in answer.message
 
 
+def test_every_field_that_was_changed_is_named_with_the_mend(server: Server, stored: Document) -> None:
+    changed = _changed(_changed(_changed(stored, "dataset.seed", 3), "method", "ContinuedPretraining"), "suspend", True)
+    answer = server.replace("stored", changed)
+    mend = "delete the job and apply it under this or another name"
+    assert f"dataset cannot be changed; method cannot be changed; {mend}" in answer.message
+    assert "suspend cannot" not in answer.message
+
+
 def test_a_cancelled_job_stays_cancelled(server: Server) -> None:
     held = server.create({**a_job(cancel=True), "metadata": {"name": "cancelled"}}).body
     for value in (False, None):

@@ -10,6 +10,7 @@ from pydantic import BaseModel
 
 from .job import FineTuneJob
 from .rules.catalogue import all_change_rules, rules_of
+from .rules.changes import validations
 from .rules.rule import Rule
 
 Schema = dict[str, Any]
@@ -25,9 +26,9 @@ def openapi_schema() -> Schema:
     schema["properties"]["kind"] = {"type": "string", "description": "Always FineTuneJob."}
     schema["properties"]["metadata"] = {"type": "object"}
     schema["required"] = ["metadata", "spec"]
-    for rule in all_change_rules():
-        target = schema if rule.level == "" else schema["properties"][rule.level]
-        target["x-kubernetes-validations"].append({"rule": rule.cel, "message": rule.message})
+    for level, validation in validations(all_change_rules()).items():
+        target = schema["properties"][level] if level else schema
+        target["x-kubernetes-validations"].append(validation)
     return schema
 
 
