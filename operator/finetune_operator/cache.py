@@ -45,7 +45,7 @@ class Cache:
         if kind == JOB:
             changed = self._take_child((namespace, metadata["name"]), Child.of(document), gone)
         elif kind == POD:
-            changed = self._take_pod((namespace, job), Pod.of(document), gone)
+            changed = self._take_pod(namespace, Pod.of(document), gone)
         else:
             return None
         return (namespace, job) if changed else None
@@ -100,14 +100,14 @@ class Cache:
         self._children[key] = child
         return known is None or replace(known, version=child.version) != child
 
-    def _take_pod(self, job: Key, pod: Pod, gone: bool) -> bool:
-        pods = self._pods.setdefault((job[0], pod.child), {})
+    def _take_pod(self, namespace: str, pod: Pod, gone: bool) -> bool:
+        pods = self._pods.setdefault((namespace, pod.child), {})
         known = pods.get(pod.uid)
         if known is not None and (known.gone or (not gone and not _newer(pod.version, known.version))):
             return False
         pods[pod.uid] = pod.as_gone() if gone else pod
-        if gone and self._is_over(job):
-            self.forget_attempt(job[0], pod.child)  # nobody will ask for its record any more
+        if gone and self._is_over((namespace, names.job_of(pod.child))):
+            self.forget_attempt(namespace, pod.child)  # nobody will ask for its record any more
         return gone or known is None or replace(known, version=pod.version) != pod
 
     def _is_over(self, key: Key) -> bool:

@@ -18,6 +18,11 @@ def child_name(job: str, attempt: int) -> str:
     return f"{job}-{attempt}"
 
 
+def job_of(child: str) -> str:
+    """The job that the Job of an attempt belongs to, by its name."""
+    return child.rpartition("-")[0]
+
+
 def claim_name(job: str) -> str:
     """The claim that the operator makes for a job."""
     return f"{job}-data"
