@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -118,3 +119,34 @@ def test_sigterm_to_one_of_two_processes_is_agreed_on_by_both(
     assert manifest.world_size == 2
     Ranks(job, 2).finish()
     assert_same_end(undisturbed_pair, job)
+
+
+def test_a_resumed_run_reads_no_row_that_it_passes_over(tmp_path: Path, models: Path) -> None:
+    read = tmp_path / "batches-read"
+
+    def note_what_is_read() -> None:
+        from finetune_trainer.batches import Collator
+
+        collate = Collator.__call__
+
+        def noted(self: Collator, rows: list[Any]) -> Any:
+            with read.open("a") as file:
+                file.write(f"{len(rows)}\n")
+            return collate(self, rows)
+
+        Collator.__call__ = noted  # type: ignore[method-assign]  # in the forked rank only
+
+    job = AJob.on(tmp_path, models).with_spec(
+        dataset={"split": {"validation": 0.0}}, hyperparameters={"epochs": 4.0}, checkpoint={"everySteps": 5}
+    )
+    first = Ranks(job)
+    first.wait_for(lambda report: report.step >= 6)
+    first.kill()
+    first.wait()
+    done = job.manifests()[-1].step
+    Ranks(job, before=note_what_is_read).finish()
+    steps = [step for step, _ in job.report()["lossCurve"]]
+    assert steps == list(range(1, 25)), "48 rows, 8 a step, 4 epochs"
+    assert done % 6, "it continues in the middle of an epoch"
+    rows = sum(map(int, read.read_text().split()))
+    assert rows == (24 - done) * 8
