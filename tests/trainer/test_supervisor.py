@@ -144,6 +144,7 @@ def test_a_killed_rank_ends_the_attempt_and_the_other_rank(
     supervised.until(lambda report: report["checkpoint"]["count"] >= 1)
     ranks = supervised.ranks()
     assert len(ranks) == 2
+    assert {rank.environ()["OMP_WAIT_POLICY"] for rank in ranks} == {"PASSIVE"}, "waiting threads leave the cores alone"
     ranks[1].kill()
     code, record = supervised.wait()
     assert (code, record.kind) == (ExitCode.INTERNAL_ERROR, EndKind.INTERNAL_ERROR)
