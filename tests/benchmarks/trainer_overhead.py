@@ -23,6 +23,8 @@ from finetune_api.trainer_contract import TrainerConfig
 from tests.trainer.tiny_model import make_tiny_model
 
 ROWS = 320
+THREADS = {"OMP_NUM_THREADS": str(len(os.sched_getaffinity(0))), "OMP_WAIT_POLICY": "PASSIVE"}
+"""The same for both sides: what is compared is the recipe, not how threads wait."""
 TRL_SCRIPT = Path(__file__).with_name("trl_script.py")
 
 
@@ -117,7 +119,7 @@ def _trl(base: Path, number: int) -> Measured:
         "model": str(base / "models" / "base"), "data": str(base / "data" / "ordered.jsonl"),
         "output": str(base / f"trl-{number}"), "result": str(result),
     }  # fmt: skip
-    environment = os.environ | {"HF_HOME": str(base / f"home-{number}"), "TOKENIZERS_PARALLELISM": "false"}
+    environment = os.environ | THREADS | {"HF_HOME": str(base / f"home-{number}"), "TOKENIZERS_PARALLELISM": "false"}
     began = time.time()
     subprocess.run([sys.executable, TRL_SCRIPT, json.dumps(settings)], env=environment, check=True, stdout=sys.stderr)
     content = json.loads(result.read_text(encoding="utf-8"))
@@ -126,7 +128,7 @@ def _trl(base: Path, number: int) -> Measured:
 
 def _recipe(base: Path, number: int) -> Measured:
     config = _config(base, f"recipe-{number}")
-    environment = os.environ | {
+    environment = os.environ | THREADS | {
         "FINETUNE_CONFIG": config.encode(), "FINETUNE_TERMINATION_MESSAGE": str(base / "message")
     }  # fmt: skip
     began = time.time()
