@@ -87,6 +87,8 @@ def _inlined(node: dict[str, Any], schema: dict[str, Any]) -> dict[str, Any]:
 
 def _not_one_of(given: Any, expected: str) -> str:
     choices = [choice.strip("'") for choice in expected.replace(" or ", ", ").split(", ")]
+    if len(choices) == 1:
+        return f"{_shown(given)} is not known: write {choices[0]}"
     lower = {choice.lower(): choice for choice in choices}
     close = difflib.get_close_matches(str(given).lower(), lower, n=1)
     hint = f"write {lower[close[0]]}" if close else f"write one of {', '.join(choices)}"

@@ -56,6 +56,50 @@ def test_every_problem_is_said_with_line_field_and_mend() -> None:
     assert any(line.startswith("<stdin>:8: spec.method:") and "write SFT" in line for line in lines)
 
 
+@pytest.mark.parametrize(
+    ("right", "wrong", "said"),
+    [
+        ("kind: FineTuneJob", "kind: FinetuneJob", '<stdin>:2: kind: "FinetuneJob" is not known: write FineTuneJob\n'),
+        (
+            "v1alpha1",
+            "v1beta1",
+            '<stdin>:1: apiVersion: "finetune.dev/v1beta1" is not known: write finetune.dev/v1alpha1\n',
+        ),
+        ("{name: smallest}", "{name: llama-3.2}", "(llama-3-2, not llama-3.2)"),
+        (
+            "gpusPerNode: 0",
+            "gpusPerNode: many",
+            '<stdin>:7: spec.compute.gpusPerNode: must be a whole number, not "many"',
+        ),
+    ],
+)
+def test_a_wrong_value_is_shown_with_what_to_write(right: str, wrong: str, said: str) -> None:
+    ended = finetune("validate", "-", given=SMALLEST.replace(right, wrong))
+
+    assert ended.returncode == Exit.INVALID
+    assert said in ended.stderr
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("empty.yaml", "empty.yaml: holds no object: write apiVersion, kind, metadata and spec"),
+        ("directory", "directory: cannot be read (Is a directory): give the path of a manifest"),
+        ("missing.yaml", "missing.yaml: cannot be read (No such file or directory)"),
+        ("list.json", "list.json:1: is no FineTuneJob: write an object with apiVersion, kind, metadata and spec"),
+    ],
+)
+def test_what_is_no_manifest_is_said(name: str, said: str, tmp_path: Path) -> None:
+    (tmp_path / "empty.yaml").touch()
+    (tmp_path / "directory").mkdir()
+    (tmp_path / "list.json").write_text("[1]")
+
+    ended = finetune("validate", name, at=tmp_path)
+
+    assert ended.returncode == Exit.INVALID
+    assert said in ended.stderr
+
+
 def test_a_broken_file_does_not_hide_the_next_one(tmp_path: Path) -> None:
     (tmp_path / "broken.yaml").write_text("a: [")
     (tmp_path / "good.yaml").write_text(SMALLEST)
