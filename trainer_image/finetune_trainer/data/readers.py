@@ -76,7 +76,17 @@ def _json_error(error: json.JSONDecodeError, file: DataFile, first_line: int = 1
     )
 
 
-def _object(value: Any, file: DataFile, row: int, line: int | None) -> Row:
+def _cannot_be_held(error: ValueError | RecursionError, file: DataFile, line: int | None) -> DataError:
+    """JSON that is right and that Python does not take: thousands of digits, thousands of brackets."""
+    return DataError(f"this cannot be read: {error}.", "Take it out.", file=file.label, line=line)
+
+
+def _may_be_cut(text: str) -> bool:
+    """Whether an escape in the text could be half of a character; quick, for it is asked of every line."""
+    return "\\ud" in text or "\\uD" in text
+
+
+def _object(value: Any, file: DataFile, row: int, line: int | None, may_be_cut: bool) -> Row:
     if not isinstance(value, dict):
         raise DataError(
             f"row {row} is {type_in_words(value)}, not an object.",
@@ -85,6 +95,16 @@ def _object(value: Any, file: DataFile, row: int, line: int | None) -> Row:
             line=line,
             column=1 if file.kind == ".jsonl" else None,
         )
+    if may_be_cut:
+        try:
+            json.dumps(value, ensure_ascii=False).encode()
+        except UnicodeEncodeError as error:
+            raise DataError(
+                f"row {row} has half of a character, \\u{ord(error.object[error.start]):04x}.",
+                "Write both halves or none: something has cut the text in the middle of a character.",
+                file=file.label,
+                line=line,
+            ) from error
     return Row(value, Origin(file.label, row, line))
 
 
@@ -106,7 +126,9 @@ def _json_lines(file: DataFile) -> Iterator[Row]:
                     column=1,
                 ) from error
             raise _json_error(error, file, number) from error
-        yield _object(value, file, row, number)
+        except (ValueError, RecursionError) as error:
+            raise _cannot_be_held(error, file, number) from error
+        yield _object(value, file, row, number, _may_be_cut(line))
 
 
 def _json(file: DataFile) -> Iterator[Row]:
@@ -120,6 +142,8 @@ def _json(file: DataFile) -> Iterator[Row]:
             value, end = json.JSONDecoder().raw_decode(text, start)
         except json.JSONDecodeError as error:
             raise _json_error(error, file) from error
+        except (ValueError, RecursionError) as error:
+            raise _cannot_be_held(error, file, None) from error
         if _skip(text, end) < len(text):
             yield from _json_lines(file)
             return
@@ -133,7 +157,8 @@ def _json(file: DataFile) -> Iterator[Row]:
                 line=1,
             )
         rows: list[Any] = value[lists[0]]
-        yield from (_object(row, file, number, None) for number, row in enumerate(rows, start=1))
+        cut = _may_be_cut(text)
+        yield from (_object(row, file, number, None, cut) for number, row in enumerate(rows, start=1))
         return
     yield from _json_array(text, start, file)
 
@@ -156,7 +181,7 @@ def _json_array(text: str, start: int, file: DataFile) -> Iterator[Row]:
             line, counted = line + text.count("\n", counted, position), position
             value, end = decoder.raw_decode(text, position)
             row += 1
-            yield _object(value, file, row, line)
+            yield _object(value, file, row, line, _may_be_cut(text[position:end]))
             position = _skip(text, end)
             if text[position : position + 1] == ",":
                 position = _skip(text, position + 1)
@@ -167,6 +192,8 @@ def _json_array(text: str, start: int, file: DataFile) -> Iterator[Row]:
             raise json.JSONDecodeError("Extra data", text, rest)
     except json.JSONDecodeError as error:
         raise _json_error(error, file) from error
+    except (ValueError, RecursionError) as error:
+        raise _cannot_be_held(error, file, line) from error
 
 
 def _skip(text: str, position: int) -> int:
