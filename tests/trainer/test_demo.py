@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -14,9 +15,10 @@ EXAMPLE = Path(__file__).parents[2] / "examples" / "01-lora-sft"
 
 
 def program(name: str, *arguments: Path) -> str:
-    """Runs one of the example's programs and gives what it printed."""
+    """Runs one of the example's programs as a person would, with all cores, and gives what it printed."""
     command = [sys.executable, str(EXAMPLE / name), *map(str, arguments)]
-    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    environment = {name: value for name, value in os.environ.items() if name != "OMP_NUM_THREADS"}
+    return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env=environment).stdout
 
 
 @pytest.fixture(scope="module")
