@@ -126,7 +126,10 @@ def show_losses(report: dict[str, Any]) -> bool:
     return better
 
 
-def code(text: str) -> Syntax:
+def code(text: str) -> Syntax | Text:
+    """What a model answered; a base model may end at once or write only white space."""
+    if not text:
+        return Text("(nothing but white space)", "dim italic")
     return Syntax(text, "python", word_wrap=True, background_color="default")
 
 
