@@ -41,9 +41,13 @@ class Actor:
         """Takes a pod away whose node cannot end it. Its Job waits until the pod has failed, hence the first write."""
         if not pod.ended:
             failed = {"phase": "Failed", "reason": NODE_LOST, "message": f"node {pod.node} was lost"}
-            await self._kube.patch_status(
-                POD, namespace, pod.name, failed, uid=pod.uid, version=pod.version, manager=names.MANAGER
-            )
+            try:
+                await self._kube.patch_status(
+                    POD, namespace, pod.name, failed, uid=pod.uid, version=pod.version, manager=names.MANAGER
+                )
+            except NotFoundError:
+                self._cache.pod_gone(namespace, pod)  # said here, it would be taken for the job's own absence
+                return
         await self._kube.delete(POD, namespace, pod.name, uid=pod.uid, grace_seconds=0)
 
     async def _create(self, seen: Observation, document: Document) -> None:

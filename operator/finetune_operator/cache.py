@@ -63,6 +63,17 @@ class Cache:
         """Drops a Job that the API server does not know."""
         self._children.pop((namespace, name), None)
 
+    def only_pods(self, namespace: str, name: str, uids: frozenset[str]) -> None:
+        """Told which pods of an attempt's Job the API server has: the others are gone."""
+        pods = self._pods.get((namespace, name), {})
+        for uid, pod in pods.items():
+            if uid not in uids:
+                pods[uid] = pod.as_gone()
+
+    def pod_gone(self, namespace: str, pod: Pod) -> None:
+        """Told that the API server does not know this pod."""
+        self._take_pod(namespace, pod, True)
+
     def forget_attempt(self, namespace: str, name: str) -> None:
         """Drops the pods that are gone of an attempt that is over and written down."""
         pods = self._pods.get((namespace, name), {})

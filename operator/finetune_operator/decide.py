@@ -30,6 +30,8 @@ def decide(seen: Observation, settings: Settings, now: datetime) -> Decision:
         ended.take(draft, seen.spec, end)
     elif seen.child is not None:
         alive.watch(draft, seen.spec, seen.child)
+    elif seen.status.phase in CREATED:
+        alive.outlive(draft)
     else:
         at_rest.rest(draft, seen.spec, settings)
     return draft.decision()

@@ -212,13 +212,18 @@ class Observation:
 
 
 def newest(pods: Iterable[Pod]) -> tuple[Pod, ...]:
-    """The newest pod of each index: a Job that its queue stopped and let go on has those of both runs."""
+    """The newest pod of each index, one that has not ended before all others: a Job that its queue stopped and let go
+    on has those of both runs, and nothing may be started beside the one that is left."""
     latest: dict[int, Pod] = {}
     for pod in pods:
         known = latest.get(pod.index)
-        if known is None or (pod.created and known.created and pod.created > known.created):
+        if known is None or _age(pod) >= _age(known):
             latest[pod.index] = pod
     return tuple(latest.values())
+
+
+def _age(pod: Pod) -> tuple[bool, float]:
+    return not pod.ended, pod.created.timestamp() if pod.created else 0.0
 
 
 def running(pods: Iterable[Pod]) -> int:

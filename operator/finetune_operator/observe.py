@@ -105,13 +105,19 @@ class Observer:
         return now - self._verified.setdefault(child.uid, now) > VERIFY_AFTER
 
     async def _pods(self, job: Observation, child: Child | None) -> tuple[Pod, ...]:
-        """The attempt's pods; asked for where the Job is over and not all their ends were seen."""
+        """The attempt's pods; asked for where the Job is over or gone and not all their ends were seen."""
         name = names.child_name(job.name, job.attempt)
         pods = newest(self._cache.pods(job.namespace, child, name))
-        if child is None or not child.over or sum(pod.ended for pod in pods) >= job.nodes:
+        if child is None:
+            complete = job.status.phase not in CREATED
+        else:
+            complete = not child.over or sum(pod.ended for pod in pods) >= job.nodes
+        if complete:
             return pods
-        for document in await self._kube.list(POD, job.namespace, f"{names.CHILD_LABEL}={name}"):
+        documents = await self._kube.list(POD, job.namespace, f"{names.CHILD_LABEL}={name}")
+        for document in documents:
             self._cache.take(POD, None, document)
+        self._cache.only_pods(job.namespace, name, frozenset(document["metadata"]["uid"] for document in documents))
         return newest(self._cache.pods(job.namespace, child, name))
 
     def _older(self, namespace: str, job: str, attempt: int, uid: str) -> Child | None:

@@ -88,6 +88,8 @@ def attempt_end(seen: Observation, now: datetime) -> End | None:
         return None
     if child is not None and not child.over:
         return None
+    if child is None and not all(pod.ended for pod in seen.pods):
+        return None  # deleted in the background, as kubectl does: its pods go on to the end of their grace
     at = (child.ended if child else None) or now
     ended = [pod for pod in seen.pods if pod.ended]
     if child is not None and child.complete:

@@ -23,10 +23,7 @@ def watch(draft: Draft, spec: FineTuneJobSpec, child: Child) -> None:
     """Decides about a live attempt."""
     seen = draft.seen
     draft.look_again(VERIFY_EVERY)
-    for pod in seen.pods:
-        if pod.delete_by is not None and not pod.gone:
-            left = (pod.delete_by + LOST_AFTER - draft.now).total_seconds()
-            draft.look_again(left + 1 if left > 0 else OVERDUE_EVERY)
+    _look_at_overdue(draft)
     if child.over or child.complete or child.failed:
         return  # pods are on their way out
     if _is_to_stop(draft, spec):
@@ -45,6 +42,19 @@ def watch(draft: Draft, spec: FineTuneJobSpec, child: Child) -> None:
         pass  # some pods have ended, the Job will say so
     else:
         _starting(draft)
+
+
+def outlive(draft: Draft) -> None:
+    """The Job is gone and pods of it still run: nothing is started beside them."""
+    draft.look_again(OVERDUE_EVERY)
+    _look_at_overdue(draft)
+
+
+def _look_at_overdue(draft: Draft) -> None:
+    for pod in draft.seen.pods:
+        if pod.delete_by is not None and not pod.gone:
+            left = (pod.delete_by + LOST_AFTER - draft.now).total_seconds()
+            draft.look_again(left + 1 if left > 0 else OVERDUE_EVERY)
 
 
 def _is_to_stop(draft: Draft, spec: FineTuneJobSpec) -> bool:

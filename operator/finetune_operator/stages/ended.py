@@ -30,8 +30,11 @@ def take(draft: Draft, spec: FineTuneJobSpec, end: End) -> None:
     elif spec.cancel and end.name in _OURS:
         finish(draft, "Cancelled", "Cancelled", f"cancelled{_at_step(draft)}")
     elif asked and verdict.outcome != "Failed":
-        status.attempt = seen.attempt + 1
-        suspend(draft)
+        if deadline_passed(draft, spec):
+            fail_deadline(draft)
+        else:
+            status.attempt = seen.attempt + 1
+            suspend(draft)
     else:
         _bad(draft, spec, end, verdict)
 

@@ -72,6 +72,17 @@ def test_a_deleted_job_leaves_no_ends_to_a_later_one_of_its_name(cache: Cache) -
     assert cache.pods("team", None, "coder-1") == ()
 
 
+def test_pods_that_a_listing_lacks_are_gone(cache: Cache) -> None:
+    cache.take(FINE_TUNE_JOB, "ADDED", a_document("coder", 1, uid="job"))
+    for uid in ("there", "missing", "lost"):
+        cache.take(POD, "ADDED", a_document(uid, 1, uid=uid))
+    cache.only_pods("team", "coder-1", frozenset({"there", "lost"}))
+    (lost,) = (pod for pod in cache.pods("team", None, "coder-1") if pod.uid == "lost")
+    cache.pod_gone("team", lost)
+    gone = {pod.uid: pod.gone for pod in cache.pods("team", None, "coder-1")}
+    assert gone == {"there": False, "missing": True, "lost": True}
+
+
 def test_a_change_of_what_nobody_reads_is_no_change(cache: Cache) -> None:
     cache.take(JOB, "ADDED", a_document("coder-1", 10, status={"active": 1}))
     assert cache.take(JOB, "MODIFIED", a_document("coder-1", 11, status={"active": 1, "ready": 1})) is None

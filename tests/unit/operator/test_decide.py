@@ -279,6 +279,26 @@ def test_the_pods_of_a_run_before_a_preemption_do_not_speak_for_the_one_after() 
     assert crashed.restarts == Restarts(total=1, failures=1)
 
 
+def test_a_pod_that_still_runs_is_never_hidden_by_another_of_its_index() -> None:
+    running, ended = a_pod(uid="runs", phase="Running", created=NOW), a_pod(uid="ended", exit_code=14, created=NOW)
+    assert newest((running, ended)) == newest((ended, running)) == (running,)
+
+
+def test_a_pause_at_the_deadline_is_the_end() -> None:
+    job = a_job().with_spec(activeDeadlineSeconds=60).running(since=60).in_phase("Suspending").suspended()
+    status = decided(job.ended("Interrupted", 14)).status
+    assert status is not None
+    assert (status.phase, status.attempt, status.active_seconds) == ("Failed", 1, 60)
+
+
+@pytest.mark.parametrize("job", [a_job().running(), a_job().running().suspended(), a_job().running().cancelled()])
+def test_nothing_follows_a_job_deleted_in_the_background_while_its_pods_run(job: JobSeen) -> None:
+    decision = decided(job.with_(child=None))
+    assert (decision.create, decision.delete, decision.status) == ((), (), None)
+    assert decision.again_after == 30
+    assert decided(job.ended("Interrupted", 14).with_(child=None)).status is not None
+
+
 def test_pods_that_are_gone_do_not_make_a_gang_complete() -> None:
     pods = (a_pod(phase="Running", started=NOW), a_pod(uid="other", index=1, phase="Running", started=NOW, gone=True))
     job = a_job().with_spec(compute={"nodes": 2, "gpusPerNode": 0}).starting().with_(pods=pods)
