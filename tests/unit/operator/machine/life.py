@@ -1,0 +1,212 @@
+"""One job under the real Controller: events to be played, the operator's work, and what must hold all the time."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sys
+import traceback
+from contextlib import ExitStack
+from functools import partial
+from types import SimpleNamespace
+from typing import Any
+from unittest.mock import patch
+
+import structlog
+from structlog.typing import EventDict
+
+from finetune_api.trainer_contract import EndKind
+from finetune_operator import controller, events, observe, progress
+from finetune_operator.controller import Controller
+from finetune_operator.kube.protocol import FINE_TUNE_JOB, JOB, POD, Document, Kind
+from finetune_operator.queue import WorkQueue
+from finetune_operator.settings import Settings
+from tests.builders.manifests import a_manifest
+
+from .api_server import ApiServer, owners
+from .clock import Clock, Loop
+from .cluster import Cluster, phase
+from .connection import Connection
+
+NAME = a_manifest().name
+MAXIMUM_RETRIES = 2
+TERMINAL = ("Succeeded", "Failed", "Cancelled")
+SETTINGS = Settings(workers=2, network_policy=False)
+
+
+class Life:
+    """The operator, its cluster and the clock. Close it."""
+
+    def __init__(self, nodes: int = 1, suspended: bool = False) -> None:
+        self.clock = Clock()
+        self.api = ApiServer(self.clock)
+        self.cluster = Cluster(self.api)
+        self.broken: list[str] = []
+        """What did not hold, in words."""
+        self.restarts = 0
+        self.api.watcher = self._check
+        self._manifest = a_manifest().on_nodes(nodes).retrying(maxRetries=MAXIMUM_RETRIES).suspended(suspended)
+        self._patches = self._fake_clocks()
+        self.loop = Loop(self.clock)
+        self.loop.set_exception_handler(lambda loop, context: None)  # of tasks that died with their process
+        self.apply()
+        self._start()
+
+    def _fake_clocks(self) -> ExitStack:
+        stack = ExitStack()
+        for module in (controller, events, observe, progress):
+            stack.enter_context(patch.object(module, "time", SimpleNamespace(monotonic=self.clock.monotonic)))
+        stack.enter_context(patch.object(controller, "WorkQueue", partial(WorkQueue, self.clock.queue)))
+        errors = structlog.make_filtering_bound_logger(logging.ERROR)
+        structlog.configure(wrapper_class=errors, processors=[self._hear_log])
+        return stack
+
+    def _hear_log(self, logger: Any, method: str, entry: EventDict) -> EventDict:
+        """A reconcile that breaks is only logged by the controller; here it is a bug found."""
+        self.broken.append(
+            "".join(traceback.format_exception(sys.exception())) if entry.get("exc_info") else str(entry)
+        )
+        raise structlog.DropEvent
+
+    def close(self) -> None:
+        self._stop()
+        self.loop.close()
+        structlog.reset_defaults()
+        self._patches.close()
+
+    # The operator
+
+    def _start(self) -> None:
+        """A new process: nothing in memory, and a listing of everything."""
+        self.connection = Connection(self.api, self.cluster)
+        asyncio.set_event_loop(self.loop)
+        self.controller = Controller(self.connection, SETTINGS, self.clock.now)
+        self.connection.list_again(self.controller.take)
+        self._process = self.loop.create_task(self.controller.run())
+
+    def _stop(self) -> None:
+        self.connection.dead = True
+        tasks = asyncio.all_tasks(self.loop)
+        for task in tasks:
+            task.cancel()
+        self.loop.run_until_complete(asyncio.gather(*tasks, self._process, return_exceptions=True))
+
+    def crash(self) -> None:
+        """The operator's process dies where it stands and is started again."""
+        self._stop()
+        self.restarts += 1
+        self._start()
+
+    def work(self) -> None:
+        """The operator does what it knows of and what is due."""
+        for _ in range(10):
+            self.loop.settle()
+            if not self.connection.dead:
+                return
+            self.crash()
+
+    def hear(self, kinds: tuple[Kind, ...] = (FINE_TUNE_JOB, JOB, POD), most: int = 1 << 30) -> None:
+        """The watch tells what it has, or some of it."""
+        self.connection.tell(self.controller.take, kinds, most)
+
+    def flow(self) -> None:
+        """Cluster and operator come to rest without the clock."""
+        for _ in range(100):
+            version = self.api.version
+            self.cluster.move()
+            self.hear()
+            self.work()
+            if self.api.version == version and not self.connection.behind():
+                return
+        raise AssertionError("operator and cluster do not come to rest")
+
+    def pass_time(self, seconds: float) -> None:
+        """Time goes on in pieces, so that what is due happens about when it is."""
+        until = self.clock.seconds + seconds
+        while self.clock.seconds < until:
+            self.clock.seconds = min(until, self.clock.seconds + max(1.0, seconds / 10))
+            self.work()
+
+    # What users do
+
+    def apply(self) -> None:
+        if self.api.find(FINE_TUNE_JOB, NAME) is None:
+            self.api.create(FINE_TUNE_JOB, self._manifest.document)
+
+    def edit(self, **spec: Any) -> None:
+        job = self.job()
+        if job is None or (job["spec"].get("cancel") and "cancel" in spec):
+            return
+        self.api.change(FINE_TUNE_JOB, NAME, spec=spec)
+
+    def delete_job(self, *, foreground: bool) -> None:
+        self.api.delete(FINE_TUNE_JOB, NAME, foreground=foreground)
+
+    def delete_child(self, *, foreground: bool) -> None:
+        for child in self.api.all(JOB)[-1:]:
+            self.api.delete(JOB, child["metadata"]["name"], foreground=foreground)
+
+    # What is
+
+    def job(self) -> Document | None:
+        return self.api.find(FINE_TUNE_JOB, NAME)
+
+    def status(self) -> dict[str, Any]:
+        return (self.job() or {}).get("status") or {}
+
+    def live_attempts(self, uid: str | None = None) -> set[str]:
+        """The Jobs of which pods run (those of one FineTuneJob), gone Jobs included."""
+        return {
+            owners(pod)[0]
+            for pod in self.cluster.running()
+            if uid is None or self.cluster.trainers[pod["metadata"]["name"]].config.job.uid == uid
+        }
+
+    # What must hold at every write
+
+    def _check(self, kind: Kind, before: Document | None, after: Document) -> None:
+        if kind == FINE_TUNE_JOB and before is not None:
+            self._check_status(before.get("status") or {}, after.get("status") or {})
+        if kind == POD and phase(after) == "Running" and (before is None or phase(before) != "Running"):
+            self._check_start(after)
+
+    def _check_status(self, before: dict[str, Any], after: dict[str, Any]) -> None:
+        moved = sorted(key for key in {*before, *after} if before.get(key) != after.get(key))
+        if before.get("phase") in TERMINAL and moved not in ([], ["observedGeneration"]):
+            self.broken.append(f"{before['phase']} was not the end: {after.get('phase')} with other {moved}")
+        if after.get("attempt", 1) - before.get("attempt", 1) not in (0, 1):
+            self.broken.append(f"attempt went from {before.get('attempt')} to {after.get('attempt')}")
+        used = sum(after.get("restarts", {}).get(kind, 0) for kind in ("failures", "hangs"))
+        if used > MAXIMUM_RETRIES:
+            self.broken.append(f"{used} retries were used up")
+        if after.get("activeSeconds", 0) < before.get("activeSeconds", 0):
+            self.broken.append("activeSeconds fell")
+
+    def _check_start(self, pod: Document) -> None:
+        trainer = self.cluster.trainers[pod["metadata"]["name"]]
+        mine = owners(pod)[0]
+        others = self.live_attempts(trainer.config.job.uid) - {mine}
+        if others:
+            self.broken.append(f"attempt {trainer.config.attempt} starts beside {sorted(others)}")
+        if trainer.from_step < max(self.cluster.checkpoints.values(), default=0):
+            self.broken.append(f"attempt {trainer.config.attempt} starts at {trainer.from_step}, not at the newest")
+
+    # The end of all trouble
+
+    def calm(self) -> None:
+        """Nothing happens any more: what is under way ends, and the operator has all the time it wants."""
+        self.connection.calm()
+        self.connection.list_again(self.controller.take)
+        for _ in range(40):
+            for pod in self.cluster.running():
+                self.cluster.train(pod["metadata"]["name"], 0, save=False)
+            self.cluster.stop_deleted()
+            self.cluster.collect_lost()
+            self.flow()
+            self.pass_time(60)
+
+    def finish(self) -> None:
+        """Every trainer that runs comes to its end."""
+        for pod in self.cluster.running():
+            self.cluster.end(pod["metadata"]["name"], EndKind.FINISHED)
+        self.calm()

@@ -1,0 +1,122 @@
+"""Random events against the reconciler: what must not happen does not, and at rest the job is where it should be.
+
+FINETUNE_MACHINE_EXAMPLES and FINETUNE_MACHINE_STEPS make it longer, with new examples each time; without them it is the
+same on every run.
+"""
+
+import os
+import random
+from typing import Any
+
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+
+from finetune_operator.kube.protocol import FINE_TUNE_JOB, JOB, POD
+
+from .happenings import AFTERWARDS, HAPPENINGS, play
+from .life import TERMINAL, Life
+
+EXAMPLES = int(os.environ.get("FINETUNE_MACHINE_EXAMPLES", "60"))
+STEPS = int(os.environ.get("FINETUNE_MACHINE_STEPS", "30"))
+
+
+def problems_at_rest(life: Life) -> list[str]:
+    """What is not as it should be, now that nothing happens any more."""
+    job, live = life.job(), life.live_attempts()
+    if job is None:
+        left = [document["metadata"]["name"] for kind in (JOB, POD) for document in life.api.all(kind)]
+        return [f"left of a deleted job: {left}"] if left else []
+    status, spec = life.status(), job["spec"]
+    phase = status.get("phase")
+    if phase in TERMINAL:
+        return [f"{phase}, and {sorted(live)} live"] if live else []
+    if spec.get("cancel"):
+        return [f"cancelled, and {phase}"]
+    if spec.get("suspend"):
+        return [] if phase == "Suspended" and not live else [f"suspended, and {phase} with {sorted(live)}"]
+    child = life.api.find(JOB, f"{job['metadata']['name']}-{status.get('attempt')}")
+    if phase != "Running" or child is None or live != {child["metadata"]["uid"]}:
+        return [f"to run, and {phase} in attempt {status.get('attempt')} with {sorted(live)}"]
+    return []
+
+
+def check_rest(life: Life) -> None:
+    """The invariants once events have stopped: the right end, and not one write more."""
+    life.calm()
+    assert life.broken == []
+    assert problems_at_rest(life) == [], life.status()
+    life.cluster.deaf = True
+    life.flow()
+    writes = life.connection.writes
+    if life.job() is not None:
+        life.controller.queue.add(("team", life.job()["metadata"]["name"]))  # type: ignore[index]
+    life.flow()
+    assert life.connection.writes == writes
+
+
+class Machine(RuleBasedStateMachine):
+    """Plays; Hypothesis chooses what."""
+
+    life: Life
+
+    @initialize(nodes=st.sampled_from([1, 2]), suspended=st.booleans(), running=st.booleans())
+    def begin(self, nodes: int, suspended: bool, running: bool) -> None:
+        self.life = Life(nodes, suspended)
+        if running:
+            self.life.flow()
+
+    @rule(
+        happening=st.sampled_from(list(HAPPENINGS)),
+        number=st.integers(0, 29),
+        afterwards=st.sampled_from(list(AFTERWARDS)),
+    )
+    def happens(self, happening: str, number: int, afterwards: str) -> None:
+        play(self.life, happening, number, afterwards)
+
+    @rule()
+    def all_settles(self) -> None:
+        self.life.flow()
+
+    @invariant()
+    def nothing_is_broken(self) -> None:
+        if hasattr(self, "life"):
+            assert self.life.broken == []
+
+    def teardown(self) -> None:
+        if not hasattr(self, "life"):
+            return
+        try:
+            check_rest(self.life)
+        finally:
+            self.life.close()
+
+
+Machine.TestCase.settings = settings(
+    max_examples=EXAMPLES,
+    stateful_step_count=STEPS,
+    deadline=None,
+    derandomize="FINETUNE_MACHINE_EXAMPLES" not in os.environ,
+    database=None,
+    suppress_health_check=list(HealthCheck),
+)
+TestRandomEvents = Machine.TestCase
+
+
+def a_random_life(seed: int, steps: int = 40) -> tuple[dict[str, Any] | None, int]:
+    """The job as a life of this seed leaves it, and the writes of its last operator."""
+    chosen = random.Random(seed)
+    life = Life(nodes=1 + seed % 2)
+    try:
+        for _ in range(steps):
+            happening, afterwards = chosen.choice(list(HAPPENINGS)), chosen.choice(list(AFTERWARDS))
+            play(life, happening, chosen.randrange(30), afterwards)
+        check_rest(life)
+        return life.api.find(FINE_TUNE_JOB, "python-coder"), life.connection.writes
+    finally:
+        life.close()
+
+
+def test_the_same_seed_gives_the_same_end() -> None:
+    for seed in range(4):
+        assert a_random_life(seed) == a_random_life(seed)
