@@ -1,7 +1,7 @@
 """Random events against the reconciler: what must not happen does not, and at rest the job is where it should be.
 
-FINETUNE_MACHINE_EXAMPLES and FINETUNE_MACHINE_STEPS make it longer, with new examples each time; without them it is the
-same on every run.
+FINETUNE_MACHINE_EXAMPLES, FINETUNE_MACHINE_LIVES and FINETUNE_MACHINE_STEPS make it longer; without them it is the same on
+every run.
 """
 
 import os
@@ -18,6 +18,7 @@ from .happenings import AFTERWARDS, HAPPENINGS, play
 from .life import TERMINAL, Life
 
 EXAMPLES = int(os.environ.get("FINETUNE_MACHINE_EXAMPLES", "60"))
+LIVES = int(os.environ.get("FINETUNE_MACHINE_LIVES", "120"))
 STEPS = int(os.environ.get("FINETUNE_MACHINE_STEPS", "30"))
 
 
@@ -120,3 +121,9 @@ def a_random_life(seed: int, steps: int = 40) -> tuple[dict[str, Any] | None, in
 def test_the_same_seed_gives_the_same_end() -> None:
     for seed in range(4):
         assert a_random_life(seed) == a_random_life(seed)
+
+
+def test_many_random_lives_end_as_they_should() -> None:
+    """Hypothesis prefers short and simple lives and makes failures small; these are long and find more."""
+    for seed in range(LIVES):
+        a_random_life(seed)
