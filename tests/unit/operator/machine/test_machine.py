@@ -1,7 +1,7 @@
 """Random events against the reconciler: what must not happen does not, and at rest the job is where it should be.
 
-FINETUNE_MACHINE_EXAMPLES, FINETUNE_MACHINE_LIVES and FINETUNE_MACHINE_STEPS make it longer; without them it is the same on
-every run.
+FINETUNE_MACHINE_EXAMPLES, FINETUNE_MACHINE_LIVES and FINETUNE_MACHINE_STEPS make it longer; without them it is the same
+on every run.
 """
 
 import os
