@@ -51,7 +51,7 @@ def check_rest(life: Life) -> None:
     life.flow()
     writes = life.connection.writes
     if life.job() is not None:
-        life.controller.queue.add(("team", life.job()["metadata"]["name"]))  # type: ignore[index]
+        life.controller.queue.add(("team", life.job()["metadata"]["name"]))  # type: ignore[index]  # it is there until something deletes it
     life.flow()
     assert life.connection.writes == writes
 
