@@ -19,7 +19,8 @@ $(CACHE)/uv-$(UV_VERSION)/bin/uv:
 	@python3 -m venv $(CACHE)/uv-$(UV_VERSION) && $(CACHE)/uv-$(UV_VERSION)/bin/pip install --quiet "uv==$(UV_VERSION)"
 
 .venv/.ready: pyproject.toml uv.lock | $(UV)
-	@$(UV) sync --frozen --quiet
+	@# Compiled once here: every test and every rank starts a process, and importing uncompiled takes each of them seconds.
+	@$(UV) sync --frozen --quiet --compile-bytecode
 	@touch $@
 
 .PHONY: setup
