@@ -150,10 +150,12 @@ def _meet(rank: Rank) -> Any:
     limit = (policy and policy.start_deadline_seconds) or 3600
     deadline = time.monotonic() + limit
     logger.info("Meeting %d ranks at %s:%d", rank.world_size, address, port)
+    # Started by torchrun, rank 0 finds a store that torchrun's agent serves on this port.
+    serves = rank.number == 0 and os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True"
     store = None
     while store is None:
         try:
-            store = TCPStore(address, port, rank.world_size, rank.number == 0, timeout=_ONE_TRY, wait_for_workers=False)
+            store = TCPStore(address, port, rank.world_size, serves, timeout=_ONE_TRY, wait_for_workers=False)
         except dist.DistError as error:
             if time.monotonic() > deadline:
                 raise ConnectionError(f"Rank {rank.number} could not reach {address}:{port}: {error}") from error
