@@ -21,6 +21,10 @@ from tests.e2e.results import Undisturbed
 
 # The first test of a session waits for the images to be built, which takes minutes on a fresh machine.
 TIMEOUT_SECONDS = 2400
+NOT_RUN = (
+    "enforcement of NetworkPolicies: the cluster's bridge network enforces none; the policies are compared as objects",
+    "trainer pods on GPUs: the cluster's nodes have none",
+)
 __all__ = ["cluster", "restricted"]
 _CLUSTER = pytest.StashKey[Cluster]()
 
@@ -31,6 +35,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if here in item.path.parents:
             item.add_marker(pytest.mark.root)
             item.add_marker(pytest.mark.timeout(TIMEOUT_SECONDS))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    terminalreporter.section("not run here")
+    for what in NOT_RUN:
+        terminalreporter.write_line(what)
 
 
 @pytest.hookimpl(wrapper=True)
