@@ -8,12 +8,10 @@ from finetune_api.trainer_contract import PROGRESS_PORT, TERMINATION_MESSAGE_PAT
 
 from .. import names
 from ..settings import Settings
-from . import environment, mounts
+from . import environment, mounts, placement
 from .attempt import Attempt
 
 GRACE_SECONDS = 300
-NODE_LOSS_SECONDS = 60
-_NODE_TROUBLES = ("node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable")
 
 
 def template(attempt: Attempt, settings: Settings) -> dict[str, Any]:
@@ -39,26 +37,17 @@ def _spec(attempt: Attempt, settings: Settings) -> dict[str, Any]:
         "enableServiceLinks": False,
         "terminationGracePeriodSeconds": grace or GRACE_SECONDS,
         "securityContext": _pod_security(attempt, settings),
-        "tolerations": _tolerations(attempt),
+        "tolerations": placement.tolerations(attempt),
         "containers": [_container(attempt, settings)],
         "volumes": mounts.volumes(attempt),
     }
     if attempt.nodes > 1:
         spec["subdomain"] = names.service_name(attempt.name)
     document = overlay.dump()
-    for field in (
-        "serviceAccountName",
-        "schedulerName",
-        "runtimeClassName",
-        "priorityClassName",
-        "nodeSelector",
-        "topologySpreadConstraints",
-        "imagePullSecrets",
-    ):
+    for field in ("serviceAccountName", "runtimeClassName", "imagePullSecrets"):
         if field in document:
             spec[field] = document[field]
-    affinity = _affinity(document.get("affinity"), attempt.avoid_node)
-    return {**spec, "affinity": affinity} if affinity else spec
+    return {**spec, **placement.build(attempt)}
 
 
 def _container(attempt: Attempt, settings: Settings) -> dict[str, Any]:
@@ -110,30 +99,3 @@ def _pod_security(attempt: Attempt, settings: Settings) -> dict[str, Any]:
     if "fsGroup" in context:
         context["fsGroupChangePolicy"] = "OnRootMismatch"
     return {**context, "runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}}
-
-
-def _tolerations(attempt: Attempt) -> list[dict[str, Any]]:
-    """The user's, and a minute for nodes in trouble; a job that says its own for those keeps them."""
-    own = [toleration.dump() for toleration in attempt.overlay.tolerations or ()]
-    said = {toleration.get("key") for toleration in own}
-    ours = [
-        {"key": key, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": NODE_LOSS_SECONDS}
-        for key in _NODE_TROUBLES
-        if key not in said
-    ]
-    return [*own, *ours]
-
-
-def _affinity(own: dict[str, Any] | None, avoid: str | None) -> dict[str, Any] | None:
-    """The user's affinity, without the node whose devices could not be used."""
-    if avoid is None:
-        return own
-    field = {"key": "metadata.name", "operator": "NotIn", "values": [avoid]}
-    node = dict((own or {}).get("nodeAffinity") or {})
-    required = "requiredDuringSchedulingIgnoredDuringExecution"
-    # Terms are alternatives: each of them has to leave the node out.
-    terms = (node.get(required) or {}).get("nodeSelectorTerms") or [{}]
-    node[required] = {
-        "nodeSelectorTerms": [{**term, "matchFields": [*term.get("matchFields", ()), field]} for term in terms]
-    }
-    return {**(own or {}), "nodeAffinity": node}

@@ -31,9 +31,18 @@ def rest(draft: Draft, spec: FineTuneJobSpec, settings: Settings) -> None:
         due = retry.next_start(draft.seen.status, spec)
         wait = (due - draft.now).total_seconds() if due else 0.0
         if wait > 0:
-            draft.look_again(wait)
+            _wait_for_backoff(draft, wait)
         else:
             _start(draft, spec, settings)
+
+
+def _wait_for_backoff(draft: Draft, seconds: float) -> None:
+    """The next attempt is not due yet: a pause neither shortens the wait nor hides it."""
+    draft.look_again(seconds)
+    if draft.seen.status.phase == "Suspended":
+        message = f"attempt {draft.seen.attempt} waits for its backoff"
+        draft.phase("Retrying", "Backoff", message)
+        draft.normal("Resumed", message)
 
 
 def adopt(draft: Draft, spec: FineTuneJobSpec, settings: Settings) -> None:

@@ -26,8 +26,9 @@ TWO_NODES = (
         compute={"nodes": 2, "gpusPerNode": 4, "sharedMemory": "8Gi", "extraResources": {"rdma/hca": "1"}},
         checkpoint={"gracePeriodSeconds": 120},
         podTemplate={
-            "labels": {"team": "nlp"},
+            "labels": {"team": "nlp", "scheduling.x-k8s.io/pod-group": "g"},
             "annotations": {"scheduling.k8s.io/group-name": "g"},
+            "schedulerName": "volcano",
             "nodeSelector": {"pool": "gpu"},
             "tolerations": [{"key": "nvidia.com/gpu", "operator": "Exists"}],
             "priorityClassName": "training",
@@ -116,6 +117,57 @@ def test_kueues_topology_reaches_the_pods() -> None:
     topology = {"kueue.x-k8s.io/podset-required-topology": "block"}
     template = made(a_manifest(), annotations=topology)["Job"]["spec"]["template"]
     assert template["metadata"]["annotations"] == topology
+
+
+OWN_PODS = {"matchLabels": {"finetune.dev/job": "python-coder", "finetune.dev/attempt": "1"}}
+
+
+def placed(manifest: JobManifest, **overlay: Any) -> dict[str, Any]:
+    """The pod's spec of a manifest with this overlay."""
+    pod: dict[str, Any] = made(manifest.with_spec(podTemplate=overlay or None))["Job"]["spec"]["template"]["spec"]
+    return pod
+
+
+def test_the_pods_of_several_nodes_are_kept_apart() -> None:
+    (constraint,) = placed(a_manifest().on_nodes(2))["topologySpreadConstraints"]
+    assert constraint["topologyKey"] == "kubernetes.io/hostname"
+    assert constraint["whenUnsatisfiable"] == "ScheduleAnyway"
+    assert constraint["labelSelector"] == OWN_PODS
+
+
+def test_one_node_has_nothing_to_spread() -> None:
+    assert "topologySpreadConstraints" not in placed(a_manifest())
+
+
+def test_a_user_who_says_where_pods_go_is_not_contradicted() -> None:
+    affinity = {"podAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [{"topologyKey": "zone"}]}}
+    assert "topologySpreadConstraints" not in placed(a_manifest().on_nodes(2), affinity=affinity)
+
+
+def test_constraints_of_the_users_own_count_the_attempts_pods_unless_they_name_others() -> None:
+    by_zone = {"maxSkew": 1, "topologyKey": "zone", "whenUnsatisfiable": "DoNotSchedule"}
+    others = {**by_zone, "labelSelector": {"matchLabels": {"team": "nlp"}}}
+    spread = placed(a_manifest().on_nodes(2), topologySpreadConstraints=[by_zone, others])["topologySpreadConstraints"]
+    assert [constraint["labelSelector"] for constraint in spread] == [OWN_PODS, others["labelSelector"]]
+
+
+@pytest.mark.parametrize(
+    ("labels", "annotations", "scheduler"),
+    [
+        ({}, {"scheduling.k8s.io/group-name": "gang"}, "volcano"),
+        ({"scheduling.x-k8s.io/pod-group": "gang"}, {}, "scheduler-plugins-scheduler"),
+    ],
+    ids=["Volcano", "scheduler-plugins"],
+)
+def test_a_pod_group_and_its_scheduler_reach_every_pod(
+    labels: dict[str, str], annotations: dict[str, str], scheduler: str
+) -> None:
+    overlay = {"schedulerName": scheduler, "priorityClassName": "training"}
+    overlay |= {"labels": labels} if labels else {"annotations": annotations}
+    template = made(a_manifest().on_nodes(2).with_spec(podTemplate=overlay))["Job"]["spec"]["template"]
+    assert labels.items() <= template["metadata"]["labels"].items()
+    assert annotations.items() <= template["metadata"].get("annotations", {}).items()
+    assert (template["spec"]["schedulerName"], template["spec"]["priorityClassName"]) == (scheduler, "training")
 
 
 def test_a_configuration_that_no_pod_can_carry_is_refused() -> None:
