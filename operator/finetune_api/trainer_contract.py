@@ -143,6 +143,9 @@ class TrainerConfig(ContractModel):
     mounts: Mounts
     world: World = World()
     adaptation: Adaptation = Adaptation()
+    diverged_at: int | None = None
+    """The step whose loss was not finite in an earlier attempt: this one goes back before it and passes over the rows
+    up to it (retryPolicy.onDivergence RewindOnce). Stays in the configuration of all later attempts."""
     image: str | None = None
     progress_port: int = PROGRESS_PORT
     """Port of /progress and /metrics on rank 0; 0 means none."""
@@ -168,6 +171,23 @@ class CheckpointInfo(ContractModel):
     bytes: int | None = None
     metric: str | None = None
     value: float | None = None
+    seconds: float | None = None
+    """How long it took until it was complete."""
+
+
+class Saves(ContractModel):
+    """The saving of this run, added up."""
+
+    written: int = 0
+    """Checkpoints that were completed."""
+    failed: int = 0
+    """Checkpoints that could not be written; training went on."""
+    bytes: int = 0
+    """Of those completed."""
+    seconds: float = 0.0
+    """From the step boundary to the manifest."""
+    stall_seconds: float = 0.0
+    """Of these, those in which training stood still."""
 
 
 class CheckpointState(ContractModel):
@@ -219,6 +239,7 @@ class ProgressReport(ContractModel):
     gpu_utilization: float | None = None
     gpu_memory_bytes: int | None = None
     checkpoint: CheckpointState = CheckpointState()
+    saves: Saves = Saves()
     effective: Effective = Effective()
     warnings: list[str] = []
     updated_at: str
@@ -249,8 +270,15 @@ class AttemptRecord(ContractModel):
     message: str = ""
     advice: str = ""
     rank: int | None = None
+    """The rank that failed first, on whichever node."""
     exit_code: int | None = None
     signal: str | None = None
+    node: int | None = None
+    """Index of the node of that rank."""
+    ended_at: str | None = None
+    """When that rank ended: RFC 3339, UTC, milliseconds."""
+    collateral: bool = False
+    """No rank of the node that writes this was at fault: they were ended with the gang."""
     checkpoint: CheckpointState = CheckpointState()
     effective: Effective = Effective()
     metrics: dict[str, float | None] = {}
@@ -280,6 +308,12 @@ class AttemptRecord(ContractModel):
                 kind=self.kind,
                 step=self.step,
                 from_step=self.from_step,
+                rank=self.rank,
+                exit_code=self.exit_code,
+                signal=self.signal,
+                node=self.node,
+                ended_at=self.ended_at,
+                collateral=self.collateral,
             )
         return record._text()
 
@@ -315,6 +349,19 @@ class CheckpointManifest(ContractModel):
     files: list[ManifestFile]
     metric: str | None = None
     value: float | None = None
+    seconds: float | None = None
+    """From the step boundary until all files were on the disk."""
+
+
+class Rewind(ContractModel):
+    """A divergence that the job went back before: what later attempts have to know of it."""
+
+    diverged_at: int
+    """The step whose loss was not finite."""
+    to_step: int
+    """The checkpoint from which it went on; 0 is the beginning."""
+    run: int
+    """The run that went back: checkpoints of later steps count only from this run on."""
 
 
 class RunRecord(ContractModel):
@@ -331,6 +378,7 @@ class RunRecord(ContractModel):
     versions: dict[str, str] = {}
     """Library to version."""
     image: str | None = None
+    rewind: Rewind | None = None
 
 
 ProgressReport.model_rebuild()

@@ -13,7 +13,6 @@ from finetune_trainer import cgroup
 from finetune_trainer.callbacks.stopping import EarlyStop
 from finetune_trainer.errors import DataError, DeviceUnavailable, Diverged, Interrupted
 from finetune_trainer.failures import record_of
-from finetune_trainer.heartbeats import HangWatch, Heartbeat
 from finetune_trainer.interruption import INTERRUPTED_EXIT_CODE
 from finetune_trainer.ranks import RankProcess
 from finetune_trainer.records import RankRecord
@@ -96,19 +95,6 @@ def test_an_exception_has_a_kind(error: BaseException, kind: EndKind) -> None:
 def test_the_words_of_gloo_mark_a_lost_peer() -> None:
     text = "[../third_party/gloo/gloo/transport/tcp/pair.cc:538] Read error [127.0.0.1]:1: Connection reset by peer"
     assert record_of(RuntimeError(text), 0).collateral
-
-
-def test_a_rank_is_silent_only_without_any_work_done(tmp_path: Path) -> None:
-    path = tmp_path / "heartbeat-0"
-    watch = HangWatch({0: path}, limit=30, now=0)
-    assert watch.silent_ranks(29) == []
-    beat = Heartbeat(path)
-    beat(512)
-    assert watch.silent_ranks(40) == []
-    assert watch.silent_ranks(69) == []
-    assert watch.silent_ranks(71) == [0]
-    beat(512)
-    assert watch.silent_ranks(72) == []
 
 
 @pytest.mark.parametrize(

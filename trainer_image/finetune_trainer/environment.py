@@ -19,6 +19,7 @@ CONFIG_FILE_VARIABLE = "FINETUNE_CONFIG_FILE"
 TERMINATION_MESSAGE_VARIABLE = "FINETUNE_TERMINATION_MESSAGE"
 SCRATCH_VARIABLE = "FINETUNE_SCRATCH"
 RUN_VARIABLE = "FINETUNE_RUN"
+GANG_PORT_VARIABLE = "FINETUNE_GANG_PORT"
 DEFAULT_PORT = 29500
 
 
@@ -65,6 +66,8 @@ class Place:
     processes_per_node: int
     master_address: str
     master_port: int
+    gang_port: int = 0
+    """Where the supervisor of node 0 listens for those of the others; beside the port on which the ranks meet."""
 
     @property
     def world_size(self) -> int:
@@ -80,10 +83,11 @@ class Place:
                 nodes=int(os.environ.get("PET_NNODES") or config.world.nodes),
                 processes_per_node=int(os.environ.get("PET_NPROC_PER_NODE") or config.world.processes_per_node),
                 master_address=os.environ.get("PET_MASTER_ADDR") or "127.0.0.1",
-                master_port=int(os.environ.get("PET_MASTER_PORT") or DEFAULT_PORT),
+                master_port=(port := int(os.environ.get("PET_MASTER_PORT") or DEFAULT_PORT)),
+                gang_port=int(os.environ.get(GANG_PORT_VARIABLE) or port + 1),
             )
         except ValueError as error:
-            raise ConfigError(f"A PET_ variable is no number: {error}") from error
+            raise ConfigError(f"A PET_ variable or {GANG_PORT_VARIABLE} is no number: {error}") from error
         if place.node >= place.nodes:
             raise ConfigError(f"Node {place.node} does not belong to an attempt of {place.nodes} nodes.")
         if place.nodes > 1 and "PET_MASTER_ADDR" not in os.environ:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import sys
+import traceback
+from pathlib import Path
 
 from finetune_api.trainer_contract import EndKind
 
@@ -19,6 +22,39 @@ _LOST_PEER = (
     "gloo/transport",
     "socket timeout",
     "remote process exited",
+)
+# What NCCL says of this rank's own device or set-up: its error type is the same as for a lost peer.
+_OWN_FAULT = (
+    "unhandled cuda error",
+    "invalid usage",
+    "invalid argument",
+    "device-side assert",
+    "internal error - please",
+)
+_DEVICE_FULL = (
+    "CUDA out of memory",
+    "HIP out of memory",
+    "MPS backend out of memory",
+    "CUDA error: out of memory",
+    "Cuda failure 2 'out of memory'",
+    "CUBLAS_STATUS_ALLOC_FAILED",
+    "CUDNN_STATUS_ALLOC_FAILED",
+)
+_HOST_FULL = (
+    "DefaultCPUAllocator: can't allocate memory",
+    "DefaultCPUAllocator: not enough memory",
+    "std::bad_alloc",
+    "Cannot allocate memory",
+    "unable to allocate shared memory",
+    "out of shared memory",
+)
+# The device or its driver is at fault: another node may do.
+_DEVICE_GONE = (
+    "uncorrectable ECC error",
+    "CUDA-capable device(s) is/are busy or unavailable",
+    "CUDA driver initialization failed",
+    "GPU is lost",
+    "fallen off the bus",
 )
 
 
@@ -42,27 +78,49 @@ def _kind_of(error: BaseException) -> tuple[EndKind, str, str]:
         return EndKind.DEVICE_UNAVAILABLE, str(error), ""
     if isinstance(error, FencedOff):
         return EndKind.INTERNAL_ERROR, str(error), ""
-    text = f"{type(error).__name__}: {error}"
+    text = f"{type(error).__name__}: {error}".rstrip(": ")
+    place = _place_of(error)
+    said = f"{text} ({place})" if place else text
     if _is_device_out_of_memory(error):
         advice = "Lower perDeviceBatchSize or maxSequenceLength, turn gradientCheckpointing on, or tune with LoRA."
-        return EndKind.DEVICE_OUT_OF_MEMORY, text, advice
-    if isinstance(error, MemoryError) or "DefaultCPUAllocator: can't allocate memory" in str(error):
-        return EndKind.HOST_OUT_OF_MEMORY, text, "Raise compute.memory, or lower perDeviceBatchSize."
+        return EndKind.DEVICE_OUT_OF_MEMORY, said, advice
+    if _is_host_out_of_memory(error):
+        return EndKind.HOST_OUT_OF_MEMORY, said, "Raise compute.memory, or lower perDeviceBatchSize."
+    if any(phrase in str(error) for phrase in _DEVICE_GONE):
+        return EndKind.DEVICE_UNAVAILABLE, said, ""
     if isinstance(error, SystemExit):
         return EndKind.INTERNAL_ERROR, f"The rank called exit({error.code}).", ""
-    return EndKind.INTERNAL_ERROR, text, "The log has the whole traceback."
+    return EndKind.INTERNAL_ERROR, said, "The log has the whole traceback."
+
+
+def _place_of(error: BaseException) -> str:
+    """The line that raised it, and the last one of ours on the way there."""
+    frames = traceback.extract_tb(error.__traceback__)
+    if not frames:
+        return ""
+    ours = [frame for frame in frames if "finetune_trainer" in frame.filename]
+    shown = dict.fromkeys(f"{Path(frame.filename).name}:{frame.lineno}" for frame in (*ours[-1:], frames[-1]))
+    return " -> ".join(shown)
 
 
 def _is_device_out_of_memory(error: BaseException) -> bool:
     torch = sys.modules.get("torch")
     if torch is not None and isinstance(error, torch.OutOfMemoryError):
         return True
-    return "CUDA out of memory" in str(error) or "CUBLAS_STATUS_ALLOC_FAILED" in str(error)
+    return any(phrase in str(error) for phrase in _DEVICE_FULL)
+
+
+def _is_host_out_of_memory(error: BaseException) -> bool:
+    if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno == errno.ENOMEM):
+        return True
+    return any(phrase in str(error) for phrase in _HOST_FULL)
 
 
 def _lost_peer(error: BaseException) -> bool:
+    text = str(error).lower()
+    if any(phrase in text for phrase in _OWN_FAULT):
+        return False
     torch = sys.modules.get("torch")
     if torch is not None and torch.distributed.is_available() and isinstance(error, torch.distributed.DistError):
         return True
-    text = str(error).lower()
     return any(phrase in text for phrase in _LOST_PEER)

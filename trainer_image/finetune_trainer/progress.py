@@ -26,6 +26,7 @@ class Progress:
     def __init__(self, rank: Rank) -> None:
         self._path = progress_path(rank.scratch)
         self._writes = rank.leads
+        self._heartbeat = rank.heartbeat
         self._written = -math.inf
         self.report = read_progress(rank.scratch) or ProgressReport(
             uid=rank.config.job.uid,
@@ -54,6 +55,8 @@ class Progress:
         """Changes fields of the report and writes it, at most twice a second unless `now`."""
         finite = {name: _finite(value) for name, value in fields.items()}
         self.report = self.report.model_copy(update={**finite, "updated_at": timestamp()})
+        if "stage" in fields or "step" in fields:
+            self._heartbeat.doing(self.report.stage, self.report.step)
         if self._writes and (now or time.monotonic() - self._written > _SHORTEST_INTERVAL):
             write_atomically(self._path, json.dumps(self.report.dump()))
             self._written = time.monotonic()

@@ -12,16 +12,28 @@ import signal
 import socket
 import subprocess
 import sys
+from collections import deque
+from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from finetune_api.trainer_contract import TrainerConfig
 
 from .environment import RUN_VARIABLE, SCRATCH_VARIABLE, Place
+from .last_words import KEPT_LINES
 from .records import now
 from .results import Results
 
 STACK_SIGNAL = signal.SIGUSR1
+
+
+def begin(environment: Mapping[str, str], errors: int) -> int:
+    """Starts a rank with its error output on the descriptor `errors`; returns its pid."""
+    process = subprocess.Popen([sys.executable, "-m", "finetune_trainer.worker"], env=dict(environment), stderr=errors)
+    # How it ends is seen by Ranks.reap, which waits for all children at once.
+    process.returncode = 0
+    return process.pid
 
 
 @dataclass
@@ -33,10 +45,41 @@ class RankProcess:
     exit_code: int | None = None
     signal: int | None = None
     ended_at: float | None = None
+    killed: bool = False
+    """The supervisor has sent it SIGKILL."""
+    said: deque[str] = field(default_factory=lambda: deque(maxlen=KEPT_LINES))
+    """The last lines of its error output."""
+    errors: int | None = None
+    """Where its error output is read."""
+    _begun_line: str = ""
 
     @property
     def running(self) -> bool:
         return self.ended_at is None
+
+    @property
+    def ended_by_itself(self) -> bool:
+        """Not by the supervisor."""
+        return not self.running and not (self.killed and self.signal == signal.SIGKILL)
+
+    def send(self, number: int) -> None:
+        os.kill(self.pid, number)
+
+    def listen(self) -> None:
+        """Passes on what the rank has written since, and keeps the last lines."""
+        while self.errors is not None:
+            try:
+                content = os.read(self.errors, 65536)
+            except BlockingIOError:
+                return
+            if not content:
+                os.close(self.errors)
+                self.errors = None
+                return
+            with suppress(OSError):
+                os.write(sys.stderr.fileno(), content)
+            *lines, self._begun_line = (self._begun_line + content.decode("utf-8", "replace")).split("\n")
+            self.said.extend(lines)
 
 
 @dataclass
@@ -63,10 +106,11 @@ class Ranks:
                     "MASTER_ADDR": place.master_address,
                     "MASTER_PORT": str(port),
                 }
-            # The record of a rank is by exit code and file; Popen only starts it (wait() reaps it with all others).
-            process = subprocess.Popen([sys.executable, "-m", "finetune_trainer.worker"], env=environment)
-            process.returncode = 0
-            ranks.processes.append(RankProcess(rank, process.pid))
+            errors, theirs = os.pipe()
+            os.set_blocking(errors, False)
+            pid = begin(environment, theirs)
+            os.close(theirs)
+            ranks.processes.append(RankProcess(rank, pid, errors=errors))
         return ranks
 
     @property
@@ -90,10 +134,27 @@ class Ranks:
                     else:
                         process.exit_code = os.WEXITSTATUS(status)
 
+    def listen(self) -> None:
+        """Passes on what the ranks have written."""
+        for process in self.processes:
+            process.listen()
+
+    @property
+    def outputs(self) -> list[int]:
+        """The descriptors on which ranks write."""
+        return [process.errors for process in self.processes if process.errors is not None]
+
     def send(self, number: int) -> None:
         """Sends a signal to every rank that runs."""
         for process in self.running:
-            os.kill(process.pid, number)
+            process.send(number)
+
+    def kill(self) -> None:
+        """Ends every rank that runs, at once; one that has ended by itself meanwhile stays known as that."""
+        self.reap()
+        for process in self.running:
+            process.killed = True
+            process.send(signal.SIGKILL)
 
 
 def _libraries(place: Place, results: Results) -> dict[str, str]:
@@ -107,6 +168,8 @@ def _libraries(place: Place, results: Results) -> dict[str, str]:
         "HF_HUB_DISABLE_TELEMETRY": "1",
         "TOKENIZERS_PARALLELISM": "false",
         "PYTHONUNBUFFERED": "1",
+        # It ends a process whose watchdog was held up for eight minutes; whether a rank hangs is for us to judge.
+        "TORCH_NCCL_ENABLE_MONITORING": "0",
     }
     return {name: value for name, value in wanted.items() if name not in os.environ}
 

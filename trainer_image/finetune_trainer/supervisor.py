@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import logging
 import os
-import select
 import shutil
 import signal
 import sys
 import tempfile
+from contextlib import suppress
+from datetime import UTC, datetime
 from pathlib import Path
 
 from .termination import Termination
@@ -34,21 +35,18 @@ from .completion import already_complete, rebuilt_record  # noqa: E402
 from .environment import Place, read_config, termination_message_path  # noqa: E402
 from .errors import UserError  # noqa: E402
 from .files import write_atomically  # noqa: E402
-from .heartbeats import HangWatch, heartbeat_path  # noqa: E402
-from .ranks import STACK_SIGNAL, Ranks  # noqa: E402
-from .records import RankRecord, attempt_record, now, progress_path, read_progress, stacks_path  # noqa: E402
+from .gang import Gang  # noqa: E402
+from .ranks import Ranks  # noqa: E402
+from .records import RankRecord, attempt_record, progress_path, read_progress  # noqa: E402
 from .results import Results, RunClaim, timestamp  # noqa: E402
-from .verdict import Verdict, judge  # noqa: E402
+from .verdict import Verdict  # noqa: E402
+from .watch import Watch  # noqa: E402
 
 logger = logging.getLogger("finetune_trainer.supervisor")
 
 DEFAULT_HANG_SECONDS = 1800
 DEFAULT_GRACE_SECONDS = 300
 SECONDS_FOR_THE_RECORD = 5.0
-# What a rank gets to write its own record after another one has failed, and to write its stacks when it hangs.
-SECONDS_FOR_THE_OTHERS = 10.0
-SECONDS_FOR_STACKS = 3.0
-_TICK = 0.5
 
 
 def main() -> int:
@@ -108,20 +106,25 @@ class Attempt:
 
     def run(self) -> AttemptRecord:
         """Starts the ranks and stays until the last has ended."""
-        wakeup = self._listen_to_signals()
+        wakeup, waker = self._listen_to_signals()
         self._first_report()
         run = self.claim.number if self.claim else 0
         ranks = Ranks.start(self.config, self.place, self.results, self.scratch, run)
-        if _termination.requested:
-            ranks.send(signal.SIGTERM)
+        gang = self._join(waker)
         server = None
         if self.leads and self.config.progress_port:
             try:
                 server = endpoint.serve(self.config.progress_host, self.config.progress_port, self._report)
             except OSError as error:
                 logger.warning("No /progress: port %d: %s", self.config.progress_port, error)
-        hang = self._watch(ranks, wakeup)
-        record = self._record(ranks, hang)
+        watch = Watch(
+            ranks, self.scratch, node=self.place.node, gang=gang, termination=_termination,
+            hang_seconds=_hang_seconds(self.config), grace_seconds=_grace_seconds(self.config),
+            oom_kills=lambda: cgroup.oom_kills() - self.kills_before,
+        )  # fmt: skip
+        record = self._record(watch.until_the_end(wakeup))
+        if gang is not None:
+            gang.close(record.kind)
         if server is not None:
             server.shutdown()
         if self.claim is not None:
@@ -132,14 +135,34 @@ class Attempt:
         shutil.rmtree(self.scratch, ignore_errors=True)
         return record
 
-    def _listen_to_signals(self) -> int:
-        """Ends of children and requests to stop wake the watch up; returns the descriptor to select on."""
+    def _listen_to_signals(self) -> tuple[int, int]:
+        """Ends of children and requests to stop wake the watch up; returns the two ends of the pipe that does it."""
         reader, writer = os.pipe()
         os.set_blocking(reader, False)
         os.set_blocking(writer, False)
         signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
         signal.signal(signal.SIGCHLD, lambda *_: None)
-        return reader
+        return reader, writer
+
+    def _join(self, waker: int) -> Gang | None:
+        """The line to the supervisors of the other nodes; None where there are none."""
+        place, config = self.place, self.config
+        if place.nodes == 1:
+            return None
+
+        def wake() -> None:
+            with suppress(BlockingIOError):
+                os.write(waker, b"m")
+
+        gang = Gang(config.job.uid, config.attempt, place.node, wake)
+        if not self.leads:
+            gang.call(place.master_address, place.gang_port)
+            return gang
+        try:
+            gang.listen(config.progress_host, place.gang_port)
+        except OSError as error:
+            logger.warning("No line to the other nodes, whose ends will be noticed late: %s", error)
+        return gang
 
     def _first_report(self) -> None:
         config = self.config
@@ -160,69 +183,18 @@ class Attempt:
             self._last_report = report
         return self._last_report
 
-    def _watch(self, ranks: Ranks, wakeup: int) -> Verdict | None:
-        """Waits for all ranks to end. Returns the verdict of a hang where it had to end them for that."""
-        limit = _hang_seconds(self.config)
-        watch = HangWatch({p.rank: heartbeat_path(self.scratch, p.rank) for p in ranks.processes}, limit, now())
-        forwarded = False
-        kill_at: float | None = None
-        hang: Verdict | None = None
-        while ranks.running:
-            select.select([wakeup], [], [], _TICK)
-            _drain(wakeup)
-            ranks.reap()
-            if _termination.requested and not forwarded:
-                logger.info("SIGTERM: the ranks save and end")
-                ranks.send(signal.SIGTERM)
-                forwarded = True
-                kill_at = now() + _grace_seconds(self.config)
-            failed = [p for p in ranks.processes if not p.running and p.exit_code != 0]
-            if failed and ranks.running and kill_at is None:
-                logger.warning("Rank %d has ended; the others get %.0f s", failed[0].rank, SECONDS_FOR_THE_OTHERS)
-                kill_at = now() + SECONDS_FOR_THE_OTHERS
-            if kill_at is not None and now() > kill_at:
-                ranks.send(signal.SIGKILL)
-            if hang is None and ranks.running and (silent := watch.silent_ranks(now())):
-                hang = self._end_hang(ranks, silent, limit)
-        return hang
-
-    def _end_hang(self, ranks: Ranks, silent: list[int], limit: float) -> Verdict:
-        """Collects the stacks of all ranks, then ends them."""
-        ranks.send(STACK_SIGNAL)
-        deadline = now() + SECONDS_FOR_STACKS
-        paths = {process.rank: stacks_path(self.scratch, process.rank) for process in ranks.running}
-        while now() < deadline and not all(path.exists() and path.stat().st_size for path in paths.values()):
-            select.select([], [], [], 0.1)
-        # A moment more: faulthandler writes thread by thread.
-        select.select([], [], [], 0.2)
-        stacks = {rank: path.read_text("utf-8", "replace") if path.exists() else "" for rank, path in paths.items()}
-        for rank, text in stacks.items():
-            logger.error("Stacks of rank %d:\n%s", rank, text or "(none: it does not answer)")
-        ranks.send(signal.SIGKILL)
-        names = ", ".join(str(rank) for rank in silent)
-        excerpt = _innermost(stacks.get(silent[0], ""))
-        return Verdict(
-            EndKind.HANG,
-            f"No sign of life from rank {names} for {limit:.0f} s. {excerpt}".rstrip(),
-            "The stacks of all ranks are in the log. Raise retryPolicy.hangTimeoutSeconds if this was slow, not stuck.",
-            rank=silent[0],
-        )
-
-    def _record(self, ranks: Ranks, hang: Verdict | None) -> AttemptRecord:
-        records = {
-            process.rank: of_rank
-            for process in ranks.processes
-            if (of_rank := RankRecord.read(self.scratch, process.rank)) is not None
-        }
-        verdict = judge(ranks.processes, records, oom_kills=cgroup.oom_kills() - self.kills_before, hang=hang)
+    def _record(self, verdict: Verdict) -> AttemptRecord:
+        ended = None if verdict.ended_at is None else datetime.fromtimestamp(verdict.ended_at, UTC)
         fields = {
             "message": verdict.message, "advice": verdict.advice, "rank": verdict.rank,
-            "exit_code": verdict.exit_code, "signal": verdict.signal,
+            "exit_code": verdict.exit_code, "signal": verdict.signal, "node": verdict.node,
+            "ended_at": ended.isoformat(timespec="milliseconds").replace("+00:00", "Z") if ended else None,
+            "collateral": verdict.collateral,
         }  # fmt: skip
         if verdict.kind in (EndKind.FINISHED, EndKind.INTERRUPTED):
-            fields |= {"rank": None, "exit_code": None}
+            fields = {"message": verdict.message, "advice": verdict.advice}
         record = attempt_record(self._report(), verdict.kind, **fields)
-        leader = records.get(0)
+        leader = RankRecord.read(self.scratch, 0)
         if verdict.kind is EndKind.FINISHED and leader is not None:
             record = AttemptRecord.model_validate({**record.dump(), **leader.details})
         return record if self.leads else record.model_copy(update={"run": None})
@@ -238,21 +210,6 @@ def _grace_seconds(config: TrainerConfig) -> float:
     checkpoint = config.spec.checkpoint
     whole = checkpoint.grace_period_seconds if checkpoint and checkpoint.grace_period_seconds else DEFAULT_GRACE_SECONDS
     return max(whole - SECONDS_FOR_THE_RECORD, whole / 2)
-
-
-def _drain(descriptor: int) -> None:
-    try:
-        while os.read(descriptor, 512):
-            pass
-    except BlockingIOError:
-        pass
-
-
-def _innermost(stacks: str) -> str:
-    """Where the main thread stands: the first lines of the last thread of a faulthandler dump."""
-    main_thread = stacks.strip().split("\n\n")[-1]
-    frames = [line.strip() for line in main_thread.splitlines() if line.strip().startswith("File ")]
-    return "It stands in " + " <- ".join(frames[:6]) if frames else ""
 
 
 if __name__ == "__main__":

@@ -24,6 +24,7 @@ if __name__ == "__main__":
 # After the handler, so that a SIGTERM of the first second already ends as Interrupted.
 from finetune_api.trainer_contract import EndKind, ExitCode  # noqa: E402
 
+from .activity import watch_work  # noqa: E402
 from .environment import RUN_VARIABLE, SCRATCH_VARIABLE, read_config  # noqa: E402
 from .failures import record_of  # noqa: E402
 from .heartbeats import Heartbeat, heartbeat_path  # noqa: E402
@@ -45,6 +46,8 @@ def main() -> int:
     stacks = stacks_path(scratch, number).open("w", encoding="utf-8")
     faulthandler.register(STACK_SIGNAL, file=stacks, all_threads=True)
     faulthandler.enable()
+    heartbeat = Heartbeat(heartbeat_path(scratch, number))
+    watch_work(heartbeat)
     record = RankRecord(rank=number, kind=EndKind.FINISHED, ended_at=0)
     try:
         _interruption.caught()
@@ -55,7 +58,7 @@ def main() -> int:
             world_size=int(os.environ.get("WORLD_SIZE", "1")),
             run=int(os.environ.get(RUN_VARIABLE, "1")),
             scratch=scratch,
-            heartbeat=Heartbeat(heartbeat_path(scratch, number)),
+            heartbeat=heartbeat,
             interruption=_interruption,
         )
         from .recipes import recipe_for

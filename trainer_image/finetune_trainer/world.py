@@ -40,6 +40,7 @@ class World:
         self.device = device
         self.size = rank.world_size
         self.rank = rank.number
+        self._heartbeat = rank.heartbeat
         self._group: dist.ProcessGroup | None = None
         self._asked: tuple[torch.Tensor, dist.Work] | None = None
 
@@ -82,7 +83,9 @@ class World:
             return Decision.NOTHING
         wishes, work = self._asked
         self._asked = None
-        work.wait()
+        if not work.is_completed():
+            with self._heartbeat.waiting():
+                work.wait()
         stop, save = (bool(value) for value in wishes.tolist())
         return (Decision.STOP if stop else Decision.NOTHING) | (Decision.SAVE if save else Decision.NOTHING)
 
@@ -91,7 +94,8 @@ class World:
         if self._group is None:
             return value
         flag = torch.tensor([int(value)], dtype=torch.uint8)
-        dist.all_reduce(flag, op=dist.ReduceOp.MIN, group=self._group)
+        with self._heartbeat.waiting():
+            dist.all_reduce(flag, op=dist.ReduceOp.MIN, group=self._group)
         return bool(flag.item())
 
     def sum(self, values: list[float]) -> list[float]:
@@ -99,7 +103,8 @@ class World:
         if self._group is None:
             return values
         total = torch.tensor(values, dtype=torch.float64)
-        dist.all_reduce(total, group=self._group)
+        with self._heartbeat.waiting():
+            dist.all_reduce(total, group=self._group)
         result: list[float] = total.tolist()
         return result
 
@@ -108,13 +113,15 @@ class World:
         if self._group is None:
             return value
         box = [value]
-        dist.broadcast_object_list(box, src=0, group=self._group)
+        with self._heartbeat.waiting():
+            dist.broadcast_object_list(box, src=0, group=self._group)
         return box[0]
 
     def wait_for_all(self) -> None:
         """Returns when every rank has come here."""
         if self._group is not None:
-            dist.barrier(group=self._group)
+            with self._heartbeat.waiting():
+                dist.barrier(group=self._group)
 
     def close(self) -> None:
         if self._group is not None:
