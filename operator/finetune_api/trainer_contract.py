@@ -141,6 +141,8 @@ class TrainerConfig(ContractModel):
     spec: Annotated[FineTuneJobSpec, WrapSerializer(_only_what_was_set)]
     """The spec with every default filled in, but for those that only the trainer can resolve."""
     mounts: Mounts
+    digests: dict[str, str] = {}
+    """Referenced FineTuneJob to the digest of the output that this job began with."""
     world: World = World()
     adaptation: Adaptation = Adaptation()
     diverged_at: int | None = None
@@ -253,6 +255,8 @@ class Result(ContractModel):
     path: str
     adapter: bool
     bytes: int
+    digest: str | None = None
+    """128-bit xxh3 of names and contents of the files that are learnt from: not the report, not the model card."""
 
 
 class AttemptRecord(ContractModel):
@@ -374,7 +378,7 @@ class RunRecord(ContractModel):
     data_fingerprint: str
     """Hash of the rows that were read, before splitting."""
     revisions: dict[str, str] = {}
-    """Hub id to commit."""
+    """Hub id to commit; `job <name>` to the digest of that job's output."""
     versions: dict[str, str] = {}
     """Library to version."""
     image: str | None = None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from typing import Any
 
 from .spec import FineTuneJobSpec
@@ -16,10 +17,11 @@ NOT_IDENTITY = frozenset({"tokenSecret", "task"})
 """Credentials and names for reports, wherever they stand."""
 
 
-def fingerprint(spec: FineTuneJobSpec) -> str:
+def fingerprint(spec: FineTuneJobSpec, produced: Mapping[str, str] | None = None) -> str:
     """16 hexadecimal digits for a resolved spec; the directory of its results.
 
-    Take the spec as `resolve` gives it: defaults that were not filled in are not part of the hash.
+    Take the spec as `resolve` gives it: defaults that were not filled in are not part of the hash. `produced` says
+    what each job that it refers to has produced: another result is another model to learn from.
     """
     document = spec.dump()
     identity: dict[str, Any] = {block: document[block] for block in LEARNT_FROM if block in document}
@@ -33,6 +35,8 @@ def fingerprint(spec: FineTuneJobSpec) -> str:
         identity["stopping"] = [stopping, evaluation.get("everySteps"), evaluation.get("everyEpoch")]
     if "from" in document.get("checkpoint", {}):
         identity["from"] = document["checkpoint"]["from"]
+    if produced:
+        identity["produced"] = dict(produced)
     text = json.dumps(_canonical(identity), sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 

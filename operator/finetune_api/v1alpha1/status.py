@@ -54,6 +54,40 @@ class Restarts(StatusModel):
     """After an eviction, a lost node or a deleted pod."""
     hangs: int = 0
     """After a hang; uses up a retry."""
+    divergences: int | None = None
+    """From a checkpoint before a loss that was not finite; at most once."""
+
+
+class TokenStatus(StatusModel):
+    """One key of a Secret in the job's namespace."""
+
+    name: str
+    """Name of the Secret."""
+    key: str
+    """The key in it."""
+
+
+class JobStatus(StatusModel):
+    """Another job whose results this one began with; what became of that job later does not matter any more."""
+
+    name: str
+    """The job."""
+    claim: str
+    """The claim with its results."""
+    path: str
+    """Their directory on it, `<job>/<fingerprint>`."""
+    digest: str | None = None
+    """Of the output that was taken over; missing where only checkpoints are read."""
+    adapter: bool | None = None
+    """Whether that output is an adapter, which is merged into the model that it was trained on."""
+    model: str | None = None
+    """The model that it was trained on."""
+    claims: list[str] | None = None
+    """Claims that this model is read from."""
+    hub: bool | None = None
+    """Whether this model comes from the hub."""
+    token_secret: TokenStatus | None = None
+    """The token with which it is read there."""
 
 
 class EffectiveStatus(StatusModel):
@@ -65,6 +99,10 @@ class EffectiveStatus(StatusModel):
     """The tuning type."""
     model: str | None = None
     """The base model, with its lineage."""
+    results: str | None = None
+    """The directory of results and checkpoints on the claim, `<job>/<fingerprint>`."""
+    jobs: Annotated[list[JobStatus] | None, Field(json_schema_extra={"maxItems": 32})] = None
+    """The jobs whose results it began with, the nearest first."""
     gpus: int | None = None
     """All GPUs of the job."""
     world_size: int | None = None
@@ -89,6 +127,8 @@ class EffectiveStatus(StatusModel):
     """How many parameters are trained."""
     image: str | None = None
     """The trainer's image, kept across attempts."""
+    diverged_at: int | None = None
+    """The step whose loss was not finite: the job went back before it and passes over the rows up to it."""
     because: list[str] | None = None
     """Reasons of what was not written."""
 
@@ -143,6 +183,8 @@ class CheckpointEntry(StatusModel):
     """The metric that was measured there."""
     value: float | None = None
     """Its value."""
+    seconds: float | None = None
+    """How long it took until it was complete; training went on meanwhile."""
 
 
 class CheckpointStatus(StatusModel):
@@ -167,6 +209,8 @@ class OutputStatus(StatusModel):
     """Whether it is an adapter rather than a whole model."""
     bytes: int | None = None
     """Its size."""
+    digest: str | None = None
+    """Of its files; a job that begins with them is another one when they change."""
     pushed: str | None = None
     """Where it was pushed."""
 

@@ -38,7 +38,6 @@ NOT_YET_SUPPORTED = (
     NotYet("tuning.newTokens"),
     NotYet("tuning.freeze"),
     NotYet("tuning.elasticWeightConsolidation"),
-    NotYet("model.job", instead="name the model by model.hub or model.claim"),
     NotYet("model.trustRemoteCode"),
     NotYet("dataset.format", ("Preference", "UnpairedPreference", "PromptOnly"), "write a format that fits SFT"),
     NotYet("dataset.cleaning.dropNearDuplicates"),
@@ -60,7 +59,6 @@ NOT_YET_SUPPORTED = (
     NotYet("evaluation.embeddingModel"),
     NotYet("evaluation.generation"),
     NotYet("evaluation.harnessTasks"),
-    NotYet("checkpoint.from"),
     NotYet("compute.strategy", ("FSDP", "DeepSpeed", "Unsloth"), "write Auto, Single or DDP"),
     NotYet("compute.fsdp"),
     NotYet("compute.deepspeed"),
@@ -70,7 +68,6 @@ NOT_YET_SUPPORTED = (
     NotYet("tracking.wandb"),
     NotYet("tracking.mlflow"),
     NotYet("notifications"),
-    NotYet("retryPolicy.onDivergence", ("RewindOnce",), "write Fail"),
 )  # fmt: skip
 
 

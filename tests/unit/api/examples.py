@@ -12,6 +12,8 @@ BASE: Document = {
     "model": {"claim": {"name": "models", "path": "base"}},
     "dataset": {"sources": [{"claim": {"name": "data", "path": "train.jsonl"}}]},
 }
+NAME = "generated"
+"""Of every job here."""
 ABSENT = object()
 CLAIM = {"claim": {"name": "models", "path": "other"}}
 PAIRS = {"method": "DPO", "dataset.format": "Preference"}
@@ -107,6 +109,10 @@ REFERENCES = [
         "claim.path is missing",
         {"checkpoint.from": {"claim": {"name": "a", "path": "b"}}},
         {"checkpoint.from": {"claim": {"name": "a"}}},
+    ),
+    *(
+        Example("names the job itself", {path: {"job": {"name": "another"}}}, {path: {"job": {"name": NAME}}})
+        for path in ("model", "checkpoint.from")
     ),
     Example("must not go upwards", {"model.claim.path": "a..b/c"}, {"model.claim.path": "a/../b"}),
 ]

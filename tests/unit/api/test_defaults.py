@@ -118,6 +118,13 @@ def test_what_changes_nothing_that_is_learnt_keeps_the_fingerprint(change: dict[
     assert fingerprint(resolved(**change).spec) == fingerprint(resolved().spec)
 
 
+def test_another_result_of_the_job_that_it_begins_with_changes_the_fingerprint() -> None:
+    chained = resolved(model={"job": {"name": "earlier"}}).spec
+    found = {fingerprint(chained, produced) for produced in (None, {"earlier": "aa"}, {"earlier": "bb"})}
+    assert len(found) == 3
+    assert fingerprint(chained, {"earlier": "aa"}) == fingerprint(chained, {"earlier": "aa"})
+
+
 def test_a_fingerprint_is_the_same_in_every_version() -> None:
     """Results lie under it: a change here makes every finished job train again."""
     digits = fingerprint(resolved().spec)
@@ -151,7 +158,7 @@ def test_a_usual_job_is_not_warned_of() -> None:
         ({"method": "DPO"}, "spec.method"),
         ({"tuning.type": "QLoRA"}, "spec.tuning.type"),
         ({"evaluation.metrics": ["Perplexity", "ROUGE"]}, "spec.evaluation.metrics[1]"),
-        ({"model": {"job": {"name": "earlier"}}}, "spec.model.job"),
+        ({"dataset.replay": {"job": {"name": "earlier"}, "share": 0.1}}, "spec.dataset.replay"),
         ({"output.mergeAdapter": True}, "spec.output.mergeAdapter"),
     ],
     ids=str,

@@ -25,7 +25,7 @@ from .changes import ChangeRule, change_rules
 from .rule import Rule
 
 RULES: dict[type[BaseModel], tuple[Rule, ...]] = {
-    FineTuneJob: job.JOB,
+    FineTuneJob: (*job.JOB, *job.NOT_ITSELF),
     FineTuneJobSpec: (*methods.SPEC, *placement.SPEC),
     ModelReference: references.MODEL_REFERENCE,
     DataSource: references.DATA_SOURCE,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from .conditions import Has
 from .rule import Rule, exactly_one_of
 from .terms import Size, Value
 
@@ -20,6 +21,16 @@ JOB = (
         f"metadata.name becomes a host name: write at most {LONGEST_NAME} characters",
         "metadata.name",
     ),
+)
+_SELF = "metadata.name"
+_NOT_ITSELF = "names the job itself: a job can only go on from another one; write that one's name"
+NOT_ITSELF = tuple(
+    Rule(
+        Has(f"spec.{path}").implies(~Value(f"spec.{path}").equals(Value(_SELF))),
+        f"{path} {_NOT_ITSELF}",
+        f"spec.{path}",
+    )
+    for path in ("model.job.name", "checkpoint.from.job.name")
 )
 NOTIFICATION = (exactly_one_of("on", "true"),)
 """YAML 1.1, which kubectl reads, takes an unquoted `on` for true; both are the same field."""
