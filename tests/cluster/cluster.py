@@ -2,15 +2,19 @@
 
 import json
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from tests.cluster import storage
 from tests.cluster.control_plane import ControlPlane
+from tests.cluster.errors import ClusterError
 from tests.cluster.kubectl import kubectl
+from tests.cluster.machine import MACHINE, WAY_IN
+from tests.cluster.namespaces import Namespaces
+from tests.cluster.process import Process
 
-_SPARE_VOLUMES = 12
+_SPARE_VOLUMES = 40
 
 
 @dataclass(frozen=True)
@@ -23,6 +27,7 @@ class Cluster:
         node_names: the nodes that pods run on.
         kubernetes: version of kubectl.
         plane: the control plane's processes; None where they are not ours (kind).
+        kubelets: the kubelet's process of each node, likewise empty; its containers outlive it.
     """
 
     kubeconfig: Path
@@ -30,6 +35,7 @@ class Cluster:
     node_names: list[str]
     kubernetes: str
     plane: ControlPlane | None = None
+    kubelets: dict[str, Process] = field(default_factory=dict)
 
     def kubectl(self, *arguments: str, stdin: str | None = None, check: bool = True) -> str:
         """Run kubectl as administrator and return its output; errors as `tests.cluster.kubectl.kubectl`."""
@@ -63,6 +69,23 @@ class Cluster:
         made = storage.volume(f"{namespace}-{name}", directory, self.node_names, (namespace, name))
         self.apply(made, storage.volume_claim(name, namespace))
         return directory
+
+    def small_claim(self, name: str, namespace: str, size: str) -> Path:
+        """Make a volume claim on a file system of its own, which is full when `size` (`8m`) is used up.
+
+        Returns:
+            The file system's directory, which the test may read and write as well.
+
+        Raises:
+            ClusterError: the nodes are not processes of this machine (kind).
+        """
+        directory = self.claim(name, namespace)
+        way_in = self.directory / MACHINE / WAY_IN
+        if not way_in.exists():
+            raise ClusterError("a small volume needs nodes that are processes of this machine")
+        inside = Namespaces.read(way_in)
+        inside.run("mount", "-t", "tmpfs", "-o", f"size={size},mode=0777", "tmpfs", directory)
+        return Path(f"/proc/{inside.pid}/root/{directory}")
 
     def claim_directory(self, name: str, namespace: str) -> Path:
         """Return the directory of the volume that a claim has got, for example of one that the operator made."""

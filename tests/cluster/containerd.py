@@ -7,7 +7,7 @@ import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 
-from tests.cluster import versions
+from tests.cluster import image_store, versions
 from tests.cluster.errors import ClusterError
 from tests.cluster.locks import locked
 from tests.cluster.machine import Machine, cni_directory
@@ -65,6 +65,7 @@ class Containerd:
 
     def __init__(self, machine: Machine, directory: Path, node: int, root: Path) -> None:
         self.images = NodeImages(machine.inside, node)
+        self.root = root
         own = directory / f"containerd-{node}"
         (own / "cni").mkdir(parents=True, exist_ok=True)
         (own / "cni" / "10-pods.conflist").write_text(_NETWORK.format(node=node, subnet=machine.subnet(node)))
@@ -84,8 +85,13 @@ class Containerd:
 
     @classmethod
     @contextlib.contextmanager
-    def start(cls, machine: Machine, directory: Path, node: int) -> Iterator["Containerd"]:
+    def start(
+        cls, machine: Machine, directory: Path, node: int, like: "Containerd | None" = None
+    ) -> Iterator["Containerd"]:
         """Start the runtime of a node, and stop it at the end of the block.
+
+        Args:
+            like: the runtime of another node, without containers yet, whose images an empty store takes over.
 
         Raises:
             ClusterError: it died, or another cluster has the store.
@@ -94,6 +100,10 @@ class Containerd:
         busy = f"another cluster with a node uses {root}: run `down` on it, or set FINETUNE_CACHE"
         with locked(root / "lock", busy):
             runtime = cls(machine, directory, node, root)
+            if like and image_store.is_empty(root):
+                like.process.stop()
+                image_store.clone(like.root, root)
+                like.process.start()
             try:
                 runtime._start()
                 yield runtime

@@ -9,14 +9,13 @@
 
 and of the cluster with a node, for tests marked `root`:
 
-    cluster         session   a running Cluster with our two images and BASE loaded; FINETUNE_NODES=2 gives two nodes
+    cluster         session   a running Cluster of two nodes with our two images and BASE loaded
     restricted      test      the name of a fresh namespace there that enforces the restricted Pod Security Standard
 
 A wrong manifest makes `apply` raise kubernetes.client.ApiException, whose body holds the server's message.
 """
 
 import json
-import os
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -74,9 +73,10 @@ def pods(api: client.ApiClient, namespace: str) -> Iterator[PodPlayer]:
 
 @pytest.fixture(scope="session")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    nodes = int(os.environ.get("FINETUNE_NODES", "1"))
     directory = tmp_path_factory.mktemp("node")
-    with start_cluster(directory, nodes=nodes, images=[BASE, OPERATOR, TRAINER]) as started:
+    flags = ("--node-monitor-grace-period=20s", "--node-monitor-period=2s")  # a lost node is noticed sooner
+    images = [BASE, OPERATOR, TRAINER]
+    with start_cluster(directory, nodes=2, images=images, controller_manager_flags=flags) as started:
         yield started
 
 

@@ -75,5 +75,6 @@ def _configuration(
         "imageGCHighThresholdPercent": 100,
         "imageGCLowThresholdPercent": 99,
         "shutdownGracePeriod": "0s",
+        "nodeLeaseDurationSeconds": 20,  # a sign of life every 5 s: nodes are taken for lost after 20 s in some tests
         "serializeImagePulls": False,
     }

@@ -30,6 +30,7 @@ _NEEDED = {
     "debootstrap": "debootstrap",
 }
 _CNI_DIRECTORIES = ("/usr/lib/cni", "/opt/cni/bin")
+MACHINE = "machine"  # the directory of a cluster's machine
 WAY_IN = "namespaces.json"  # where a started machine leaves the way in
 _GROUPS = "finetune-"
 _NETWORKS = range(200, 250)  # 10.200.0.0/16 to 10.249.0.0/16; the first that the host does not use

@@ -12,13 +12,11 @@ from tests.cluster.containerd import PAUSE_IMAGE, Containerd
 from tests.cluster.control_plane import ControlPlane
 from tests.cluster.images import Image, build_images, load_images
 from tests.cluster.kubelet import kubelet, node_name
-from tests.cluster.machine import WAY_IN, Machine, install_packages
+from tests.cluster.machine import MACHINE, WAY_IN, Machine, install_packages
 from tests.cluster.namespaces import Namespaces
 from tests.cluster.network import coredns, dns_objects, kube_proxy
 from tests.cluster.node_images import NodeImages
 from tests.cluster.process import Process
-
-_MACHINE = "machine"
 
 
 @contextmanager
@@ -46,26 +44,28 @@ def start_cluster(directory: Path, *, nodes: int = 1, images: Sequence[str] = ()
     built = build_images([PAUSE_IMAGE, *images])
     names = [node_name(number) for number in range(1, nodes + 1)]
     with ExitStack() as stack:
-        machine = stack.enter_context(Machine.start(directory / _MACHINE))
+        machine = stack.enter_context(Machine.start(directory / MACHINE))
         chosen = {"kubernetes": "oldest", "audit": True} | options
         started = ControlPlane.start(directory, address=machine.address, scheduler=True, nodes=tuple(names), **chosen)
         plane = stack.enter_context(started)
-        programs = [kube_proxy(machine, plane), coredns(machine, plane)]
-        for number in range(1, nodes + 1):
-            runtime = stack.enter_context(Containerd.start(machine, directory, number))
+        kubelets = {}
+        first: Containerd | None = None
+        for number, name in enumerate(names, start=1):
+            runtime = stack.enter_context(Containerd.start(machine, directory, number, like=first))
             load_images(built, runtime.images)
-            programs.append(kubelet(machine, plane, runtime.images.socket, number))
-        cluster = Cluster(plane.kubeconfig, directory, names, plane.options.kubernetes, plane)
+            kubelets[name] = kubelet(machine, plane, runtime.images.socket, number)
+            first = first or runtime
+        cluster = Cluster(plane.kubeconfig, directory, names, plane.options.kubernetes, plane, kubelets)
         cluster.add_storage()
         cluster.apply(*dns_objects(machine))
-        _start_all(programs)
+        _start_all([kube_proxy(machine, plane), coredns(machine, plane), *kubelets.values()])
         cluster.wait_nodes()
         yield cluster
 
 
 def reload_images(directory: Path, built: list[Image]) -> int:
     """Give the images to the nodes of a cluster that another process keeps up; return how many nodes it has."""
-    way_in = directory / _MACHINE / WAY_IN
+    way_in = directory / MACHINE / WAY_IN
     if not way_in.exists():
         return 0
     inside = Namespaces.read(way_in)
