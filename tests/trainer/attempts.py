@@ -16,8 +16,9 @@ from pathlib import Path
 from typing import Any, Self
 
 from finetune_api.trainer_contract import CheckpointManifest, EndKind, ProgressReport, TrainerConfig
+from finetune_trainer.fencing import RunClaim
 from finetune_trainer.records import RankRecord, read_progress
-from finetune_trainer.results import Results, RunClaim
+from finetune_trainer.results import Results
 
 PATIENCE_SECONDS = 240.0
 

@@ -11,7 +11,8 @@ import pytest
 from finetune_api.trainer_contract import TrainerConfig
 from finetune_trainer import checkpoints
 from finetune_trainer.errors import FencedOff
-from finetune_trainer.results import Results, RunClaim
+from finetune_trainer.fencing import RunClaim
+from finetune_trainer.results import Results
 
 
 @pytest.fixture
@@ -39,12 +40,16 @@ def config(tmp_path: Path) -> TrainerConfig:
 def a_checkpoint(
     results: Results, claim: RunClaim, step: int, value: float | None = None, content: str = "weights"
 ) -> Path:
-    path = results.checkpoints / checkpoints.directory_name(step, claim.number)
-    (path / "below").mkdir(parents=True)
-    (path / "model.bin").write_text(content * 100)
-    (path / "below" / "rng.bin").write_text("numbers")
-    checkpoints.commit(path, step=step, claim=claim, world_size=1, metric="eval_loss", value=value)
-    return path
+    name = checkpoints.directory_name(step, claim.number)
+    made = claim.workspace / name
+    with claim.fenced():
+        (made / "below").mkdir(parents=True)
+    (made / "model.bin").write_text(content * 100)
+    (made / "below" / "rng.bin").write_text("numbers")
+    files = checkpoints.sealed(made)
+    place = results.checkpoints / name
+    checkpoints.commit(made, place, files, claim, step=step, world_size=1, metric="eval_loss", value=value)
+    return place
 
 
 def cut_short(path: Path) -> None:
@@ -78,7 +83,7 @@ def test_a_torn_checkpoint_is_set_aside_and_the_one_before_is_taken(
     torn = a_checkpoint(results, claim, 2)
     damage(torn)
     warnings: list[str] = []
-    found = checkpoints.newest_valid(results.checkpoints, warnings.append)
+    found = checkpoints.newest_valid(results.checkpoints, claim, warnings.append)
     assert found is not None
     assert found.step == 1
     assert not torn.exists()
@@ -91,7 +96,7 @@ def test_rotation_keeps_the_newest_and_the_best(results: Results, config: Traine
     claim = RunClaim.take(results, config)
     for step, value in enumerate([3.0, 1.0, 2.0, None, 2.5], start=1):
         a_checkpoint(results, claim, step, value)
-    checkpoints.rotate(results.checkpoints, keep=2, keep_best=True)
+    checkpoints.rotate(results.checkpoints, claim, keep=2, keep_best=True)
     assert [checkpoint.step for checkpoint in checkpoints.complete(results.checkpoints)] == [2, 4, 5]
     state = checkpoints.state_of(results.checkpoints)
     assert state.count == 3

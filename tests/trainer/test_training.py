@@ -13,7 +13,8 @@ import pytest
 
 from finetune_api.trainer_contract import EndKind, RunRecord
 from finetune_trainer.completion import already_complete, read_metrics, rebuilt_record
-from finetune_trainer.results import RunClaim, newest_run
+from finetune_trainer.fencing import RunClaim
+from finetune_trainer.results import newest_run
 
 from .attempts import AJob, Ranks, write_rows
 
@@ -96,7 +97,7 @@ class TestAFinishedLoRAJob:
         assert "eval_loss" in card
 
     def test_nothing_half_done_is_left(self, job: AJob) -> None:
-        assert not job.results.partial_output.exists()
+        assert not list(job.results.work.glob("*/output"))
         assert not job.results.cache.exists()
         assert len(job.manifests()) <= 3
 

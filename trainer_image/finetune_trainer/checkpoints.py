@@ -5,10 +5,7 @@ What is in the files is the recipes' and the libraries' business.
 
 from __future__ import annotations
 
-import logging
-import os
 import re
-import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,10 +15,9 @@ from pydantic import ValidationError
 
 from finetune_api.trainer_contract import CheckpointInfo, CheckpointManifest, CheckpointState, ManifestFile
 
+from .fencing import RunClaim
 from .files import let_group_read, sync_directory, sync_file, write_atomically
-from .results import RunClaim, timestamp
-
-logger = logging.getLogger(__name__)
+from .results import timestamp
 
 MANIFEST = "manifest.json"
 _NAME = re.compile(r"step-(\d{8,})-r(\d+)")
@@ -47,6 +43,7 @@ class Checkpoint:
             bytes=sum(file.bytes for file in manifest.files),
             metric=manifest.metric,
             value=manifest.value,
+            seconds=manifest.seconds,
         )
 
 
@@ -55,28 +52,36 @@ def directory_name(step: int, run: int) -> str:
 
 
 def commit(
-    path: Path, *, step: int, claim: RunClaim, world_size: int, metric: str | None = None, value: float | None = None,
-    heartbeat: Callable[[int], None] = lambda _: None,
+    made: Path, place: Path, files: list[ManifestFile], claim: RunClaim, *, step: int, world_size: int,
+    metric: str | None = None, value: float | None = None, seconds: float | None = None,
 ) -> Checkpoint:  # fmt: skip
-    """Makes a directory whose files are all written a complete checkpoint. Raises FencedOff or OSError."""
-    files = []
-    for file in sorted(file for file in path.rglob("*") if file.is_file()):
+    """Makes a directory of the claim's workspace, whose `files` are on the disk, a complete checkpoint at `place`.
+
+    `seconds`: how long it took so far. Raises FencedOff or OSError.
+    """
+    for directory in (*(below for below in made.rglob("*") if below.is_dir()), made):
+        sync_directory(directory)
+    manifest = CheckpointManifest(
+        step=step, run=claim.number, world_size=world_size, created_at=timestamp(),
+        files=sorted(files, key=lambda file: file.path), metric=metric if value is not None else None, value=value,
+        seconds=None if seconds is None else round(seconds, 3),
+    )  # fmt: skip
+    write_atomically(
+        made / MANIFEST, manifest.model_dump_json(by_alias=True, exclude_none=True, indent=1), durable=True
+    )
+    claim.commit(made, place)
+    return Checkpoint(place, manifest)
+
+
+def sealed(directory: Path, heartbeat: Callable[[int], None] = lambda _: None) -> list[ManifestFile]:
+    """Digests and sizes of all files below a directory, once they are on the disk and the group may read them."""
+    found = []
+    for file in sorted(file for file in directory.rglob("*") if file.is_file()):
         digest = digest_of(file, heartbeat)
         let_group_read(file)
         sync_file(file)
-        files.append(ManifestFile(path=file.relative_to(path).as_posix(), bytes=file.stat().st_size, xxh3=digest))
-    for directory in (*(below for below in path.rglob("*") if below.is_dir()), path):
-        sync_directory(directory)
-    manifest = CheckpointManifest(
-        step=step, run=claim.number, world_size=world_size, created_at=timestamp(), files=files,
-        metric=metric if value is not None else None, value=value,
-    )  # fmt: skip
-    claim.check()
-    write_atomically(
-        path / MANIFEST, manifest.model_dump_json(by_alias=True, exclude_none=True, indent=1), durable=True
-    )
-    sync_directory(path.parent)
-    return Checkpoint(path, manifest)
+        found.append(ManifestFile(path=file.relative_to(directory).as_posix(), bytes=file.stat().st_size, xxh3=digest))
+    return found
 
 
 def digest_of(file: Path, heartbeat: Callable[[int], None] = lambda _: None) -> str:
@@ -95,17 +100,19 @@ def complete(directory: Path) -> list[Checkpoint]:
 
 
 def newest_valid(
-    directory: Path, warn: Callable[[str], None], heartbeat: Callable[[int], None] = lambda _: None
+    directory: Path, claim: RunClaim, warn: Callable[[str], None], heartbeat: Callable[[int], None] = lambda _: None
 ) -> Checkpoint | None:
     """The newest checkpoint whose sizes and digests are right. What is torn is renamed to `.torn` and reported."""
     for path in reversed(_candidates(directory)):
         checkpoint = _opened(path)
         if checkpoint is None:
-            _set_aside(path, "it has no manifest, or files are missing or cut short", warn)
+            reason = "it has no manifest, or files are missing or cut short"
         elif (wrong := _wrong_content(checkpoint, heartbeat)) is not None:
-            _set_aside(path, f"the content of {wrong} is not what was written", warn)
+            reason = f"the content of {wrong} is not what was written"
         else:
             return checkpoint
+        claim.set_aside(path, f"{path.name}.torn")
+        warn(f"Checkpoint {path.name} is torn ({reason}); it was set aside as {path.name}.torn.")
     return None
 
 
@@ -128,8 +135,8 @@ def best(checkpoints: list[Checkpoint], *, greater_is_better: bool) -> Checkpoin
     return min(measured, key=lambda pair: (-pair[0] if greater_is_better else pair[0], pair[1].step))[1]
 
 
-def rotate(directory: Path, *, keep: int, keep_best: bool, greater_is_better: bool = False) -> None:
-    """Deletes all but the newest `keep` checkpoints and, if asked for, the best one."""
+def rotate(directory: Path, claim: RunClaim, *, keep: int, keep_best: bool, greater_is_better: bool = False) -> None:
+    """Deletes all but the newest `keep` checkpoints and, if asked for, the best one. Raises FencedOff."""
     checkpoints = complete(directory)
     kept = {checkpoint.path for checkpoint in checkpoints[-keep:]}
     top = best(checkpoints, greater_is_better=greater_is_better)
@@ -137,9 +144,7 @@ def rotate(directory: Path, *, keep: int, keep_best: bool, greater_is_better: bo
         kept.add(top.path)
     for checkpoint in checkpoints:
         if checkpoint.path not in kept:
-            # Without its manifest it is no checkpoint any more, should the rest be cut off in the middle.
-            (checkpoint.path / MANIFEST).unlink(missing_ok=True)
-            shutil.rmtree(checkpoint.path, ignore_errors=True)
+            claim.discard(checkpoint.path)
 
 
 def _candidates(directory: Path) -> list[Path]:
@@ -164,10 +169,3 @@ def _wrong_content(checkpoint: Checkpoint, heartbeat: Callable[[int], None]) -> 
         if digest_of(checkpoint.path / file.path, heartbeat) != file.xxh3:
             return file.path
     return None
-
-
-def _set_aside(path: Path, reason: str, warn: Callable[[str], None]) -> None:
-    aside = path.with_name(f"{path.name}.torn")
-    shutil.rmtree(aside, ignore_errors=True)
-    os.replace(path, aside)
-    warn(f"Checkpoint {path.name} is torn ({reason}); it was set aside as {aside.name}.")

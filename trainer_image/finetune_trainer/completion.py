@@ -10,6 +10,7 @@ from pydantic import ValidationError
 from finetune_api.trainer_contract import AttemptRecord, Effective, EndKind, Result, TrainerConfig
 
 from . import checkpoints
+from .fencing import RunClaim
 from .results import Results, read_claim
 
 
@@ -47,6 +48,13 @@ def resumes(config: TrainerConfig) -> bool:
     """Whether the job continues from what lies on the volume."""
     checkpoint = config.spec.checkpoint
     return checkpoint is None or checkpoint.resume != "Never"
+
+
+def start_afresh(results: Results, claim: RunClaim) -> None:
+    """Forgets what earlier jobs with the same fingerprint learnt; a complete output stays until it is replaced."""
+    for path in (results.checkpoints, results.run_record, results.metrics):
+        claim.discard(path)
+    results.checkpoints.mkdir(parents=True, exist_ok=True)
 
 
 def rebuilt_record(results: Results, run: int, config: TrainerConfig) -> AttemptRecord | None:

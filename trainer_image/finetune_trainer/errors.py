@@ -75,6 +75,7 @@ class FencedOff(TrainerError):  # noqa: N818  # a state, as Interrupted is
 
     def __init__(self, run: int, newer: int) -> None:
         super().__init__(f"Run {newer} has taken over from run {run}; run {run} ends without committing.")
+        self.newer = newer
 
 
 class Interrupted(BaseException):

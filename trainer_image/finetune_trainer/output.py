@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Any
 from finetune_api.trainer_contract import Result, TrainerConfig
 
 from . import checkpoints
+from .fencing import RunClaim
 from .files import let_group_read, size_of, sync_directory, sync_file
 from .heartbeats import beat_while_moving
 from .model_card import model_card
 from .progress import Journal, Progress
 from .rank import Rank
 from .report import make_report
-from .results import Results, RunClaim
+from .results import Results
 from .schedule import Metric
 
 if TYPE_CHECKING:
@@ -40,22 +41,24 @@ def write_output(
         if best is not None and best.step != output_step:
             trainer.load_weights(best.path)
             output_step = best.step
-    partial = results.partial_output
+    claim = RunClaim(results, rank.run)
+    partial = claim.workspace / results.output.name
     shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    with beat_while_moving(lambda: size_of(partial), rank.heartbeat):
+    with claim.fenced(), beat_while_moving(lambda: size_of(partial), rank.heartbeat):
+        partial.mkdir()
         trainer.accelerator.unwrap_model(trainer.model).save_pretrained(partial)
-    tokenizer.save_pretrained(partial)
+        tokenizer.save_pretrained(partial)
     result = Result(path=f"{config.fingerprint}/{results.output.name}", adapter=adapter, bytes=size_of(partial))
     report = make_report(
         config=config, run=rank.run, journal=journal, progress=progress, steps=state.global_step,
         output_step=output_step, early_stopped=early_stopped, seconds=seconds, counts=data.counts,
         output=result.dump(),
     )  # fmt: skip
-    (partial / "README.md").write_text(model_card(config, report, base), encoding="utf-8")
-    (partial / "report.json").write_text(json.dumps(report, indent=1), encoding="utf-8")
-    _complete(results, partial, RunClaim(results, rank.run))
-    shutil.rmtree(results.cache, ignore_errors=True)
+    with claim.fenced():
+        (partial / "README.md").write_text(model_card(config, report, base), encoding="utf-8")
+        (partial / "report.json").write_text(json.dumps(report, indent=1), encoding="utf-8")
+        _complete(results, partial, claim)
+    claim.discard(results.cache)
     return {"metrics": report["metrics"], "output": report["output"], "step": state.global_step}
 
 
@@ -65,11 +68,4 @@ def _complete(results: Results, partial: Path, claim: RunClaim) -> None:
             let_group_read(file)
             sync_file(file)
     sync_directory(partial)
-    claim.check()
-    replaced = results.root / "output.replaced"
-    shutil.rmtree(replaced, ignore_errors=True)
-    if results.output.exists():
-        results.output.rename(replaced)
-    partial.rename(results.output)
-    sync_directory(results.root)
-    shutil.rmtree(replaced, ignore_errors=True)
+    claim.commit(partial, results.output)

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
+import logging
 import math
 import time
 from collections.abc import Iterable
-from pathlib import Path
+from contextlib import suppress
 from typing import Any, cast
 
 from finetune_api.trainer_contract import CheckpointState, Effective, ProgressReport, Stage
 
 from .completion import read_metrics
+from .fencing import RunClaim
 from .files import write_atomically
 from .rank import Rank
 from .records import progress_path, read_progress
@@ -65,12 +67,14 @@ class Progress:
 class Journal:
     """metrics.jsonl and, if asked for, TensorBoard's event files: one entry for each logged step."""
 
-    def __init__(self, results: Results, run: int, from_step: int, *, tensor_board: bool) -> None:
-        """Entries after `from_step` are of steps that this run does again: they are dropped."""
-        self._run = run
-        self._path = results.metrics
+    def __init__(self, results: Results, claim: RunClaim, from_step: int, *, tensor_board: bool) -> None:
+        """Entries after `from_step` are of steps that this run does again: they are dropped. Raises FencedOff."""
+        self._run = claim.number
         self.entries = [entry for entry in read_metrics(results) if entry["step"] <= from_step]
-        write_atomically(self._path, "".join(json.dumps(entry) + "\n" for entry in self.entries))
+        # Kept open: once a newer run has replaced it, nobody reads what this one still writes.
+        self._file = claim.replace(
+            results.metrics, "".join(json.dumps(entry) + "\n" for entry in self.entries).encode()
+        )
         self._events: Any = None
         if tensor_board:
             from torch.utils.tensorboard import SummaryWriter
@@ -82,8 +86,7 @@ class Journal:
         entry = {"step": step, "run": self._run, **{name: _finite(value) for name, value in values.items()}}
         self.entries.append(entry)
         try:
-            with self._path.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(entry) + "\n")
+            self._file.write((json.dumps(entry) + "\n").encode())
         except OSError:
             return
         if self._events is not None:
@@ -96,6 +99,7 @@ class Journal:
         return [(entry["step"], entry[name]) for entry in self.entries if entry.get(name) is not None]
 
     def close(self) -> None:
+        self._file.close()
         if self._events is not None:
             self._events.close()
 
@@ -117,5 +121,16 @@ def _finite(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def train_log(results: Results) -> Path:
-    return results.logs / "train.log"
+class TrainLog(logging.Handler):
+    """logs/train.log: what the runs before wrote, and this one's lines. A full disk costs lines, not the training."""
+
+    def __init__(self, results: Results, claim: RunClaim) -> None:
+        """Raises FencedOff."""
+        super().__init__()
+        path = results.logs / "train.log"
+        self._file = claim.replace(path, path.read_bytes() if path.exists() else b"")
+        self.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+
+    def emit(self, record: logging.LogRecord) -> None:
+        with suppress(OSError, ValueError):
+            self._file.write(f"{self.format(record)}\n".encode())

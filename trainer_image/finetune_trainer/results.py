@@ -1,4 +1,4 @@
-"""The directory of a fingerprint on the volume: its layout, the claims of its runs, and whether it is complete.
+"""The directory of a fingerprint on the volume: its layout, what is claimed there, and whether it is complete.
 
 Imports no torch: the supervisor looks here before anything heavy is loaded.
 """
@@ -6,17 +6,13 @@ Imports no torch: the supervisor looks here before anything heavy is loaded.
 from __future__ import annotations
 
 import json
-import os
-import shutil
-import socket
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from finetune_api.trainer_contract import AttemptRecord, RunRecord, TrainerConfig
+from finetune_api.trainer_contract import RunRecord, TrainerConfig
 
-from .errors import ConfigError, FencedOff
-from .files import write_atomically
+from .errors import ConfigError
 
 
 def timestamp() -> str:
@@ -31,9 +27,9 @@ class Results:
         self.root = root
         self.run_record = root / "run.json"
         self.runs = root / "runs"
+        self.work = root / "work"
         self.checkpoints = root / "checkpoints"
         self.output = root / "output"
-        self.partial_output = root / "output.partial"
         self.report = self.output / "report.json"
         self.logs = root / "logs"
         self.metrics = self.logs / "metrics.jsonl"
@@ -46,7 +42,7 @@ class Results:
     def create(self) -> None:
         """Makes the directories. Raises ConfigError where the volume does not let us."""
         try:
-            for directory in (self.runs, self.checkpoints, self.logs, self.cache):
+            for directory in (self.runs, self.work, self.checkpoints, self.logs, self.cache):
                 directory.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise ConfigError(
@@ -68,50 +64,6 @@ class Results:
             return RunRecord.load(self.run_record.read_bytes())
         except FileNotFoundError:
             return None
-
-    def start_afresh(self) -> None:
-        """Forgets what earlier jobs with the same fingerprint learnt; a complete output stays until it is replaced."""
-        for directory in (self.checkpoints, self.partial_output):
-            shutil.rmtree(directory, ignore_errors=True)
-        for file in (self.run_record, self.metrics):
-            file.unlink(missing_ok=True)
-        self.checkpoints.mkdir(parents=True, exist_ok=True)
-
-
-class RunClaim:
-    """The exclusive claim of a run number; whoever holds the highest is the only one who may commit."""
-
-    def __init__(self, results: Results, number: int) -> None:
-        self._results = results
-        self.number = number
-        self.path = results.runs / str(number)
-
-    @classmethod
-    def take(cls, results: Results, config: TrainerConfig) -> RunClaim:
-        """Claims the next free number."""
-        text = json.dumps({
-            "uid": config.job.uid, "attempt": config.attempt, "host": socket.gethostname(), "startedAt": timestamp()
-        })  # fmt: skip
-        number = newest_run(results) + 1
-        while True:
-            try:
-                descriptor = os.open(results.runs / str(number), os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
-            except FileExistsError:
-                number += 1
-                continue
-            with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-                file.write(text)
-            return cls(results, number)
-
-    def check(self) -> None:
-        """Raises FencedOff where a newer run has claimed the directory."""
-        newest = newest_run(self._results)
-        if newest > self.number:
-            raise FencedOff(self.number, newest)
-
-    def record_end(self, record: AttemptRecord) -> None:
-        """Keeps the record beside the claim, for the next run and for people."""
-        write_atomically(self.path, json.dumps({**read_claim(self.path), "record": record.dump()}))
 
 
 def newest_run(results: Results) -> int:

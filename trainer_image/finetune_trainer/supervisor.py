@@ -30,15 +30,16 @@ from finetune_api.trainer_contract import (  # noqa: E402  # after the handler
     TrainerConfig,
 )
 
-from . import cgroup, endpoint  # noqa: E402
+from . import cgroup, endpoint, staging  # noqa: E402
 from .completion import already_complete, rebuilt_record  # noqa: E402
 from .environment import Place, read_config, termination_message_path  # noqa: E402
-from .errors import UserError  # noqa: E402
+from .errors import FencedOff, UserError  # noqa: E402
+from .fencing import RunClaim  # noqa: E402
 from .files import write_atomically  # noqa: E402
 from .gang import Gang  # noqa: E402
 from .ranks import Ranks  # noqa: E402
 from .records import RankRecord, attempt_record, progress_path, read_progress  # noqa: E402
-from .results import Results, RunClaim, timestamp  # noqa: E402
+from .results import Results, timestamp  # noqa: E402
 from .verdict import Verdict  # noqa: E402
 from .watch import Watch  # noqa: E402
 
@@ -72,7 +73,13 @@ def main() -> int:
     except UserError as error:
         record = AttemptRecord(uid=config.job.uid, attempt=config.attempt, kind=EndKind.USER_ERROR)
         return _end(record.model_copy(update={"message": error.message, "advice": error.advice}))
-    return _end(Attempt(config, place, results).run())
+    try:
+        attempt = Attempt(config, place, results)
+    except (FencedOff, OSError) as error:
+        record = AttemptRecord(uid=config.job.uid, attempt=config.attempt, kind=EndKind.INTERNAL_ERROR)
+        said = f"The run could not be claimed below {results.root}: {error}"
+        return _end(record.model_copy(update={"message": said, "advice": "See whether the volume is full or gone."}))
+    return _end(attempt.run())
 
 
 def _nothing_begun(config: TrainerConfig) -> AttemptRecord:
@@ -132,6 +139,8 @@ class Attempt:
                 self.claim.record_end(record)
             except OSError as error:
                 logger.warning("The record could not be kept beside the claim: %s", error)
+            self.claim.close()
+        staging.clear(self.scratch.name)
         shutil.rmtree(self.scratch, ignore_errors=True)
         return record
 

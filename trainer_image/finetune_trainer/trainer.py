@@ -53,6 +53,7 @@ class RecipeTrainer(Trainer):
         self.tokens_seen = 0
         """Tokens of this rank in this run, padding left out."""
         super().__init__(data_collator=collator, **trainer)
+        writer.expected_bytes = self._bytes_of_checkpoint
         held_out = self.eval_dataset
         self._evaluation = None
         if held_out is not None:
@@ -102,7 +103,18 @@ class RecipeTrainer(Trainer):
         return metrics
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
-        self._writer.write(self.state.global_step, self._write_files)
+        self._writer.write(self.state.global_step, self._write_files, last=self.control.should_training_stop)
+
+    def _bytes_of_checkpoint(self) -> int:
+        """About how large this rank's files will be: its weights that learn, and the state of their optimizer."""
+        if not self.args.should_save:
+            return 2**20  # the state of its random numbers
+        model: Any = self.model
+        optimizer: Any = self.optimizer
+        adapter = hasattr(model, "peft_config")
+        weights = [p for p in model.parameters() if p.requires_grad or not adapter]
+        moments = [m for state in optimizer.state.values() for m in state.values() if isinstance(m, torch.Tensor)]
+        return sum(tensor.nbytes for tensor in (*weights, *moments))
 
     def _write_files(self, directory: Path) -> None:
         """Every rank's files of a checkpoint, as Trainer reads them again."""

@@ -22,15 +22,17 @@ if __name__ == "__main__":
     _interruption.listen()
 
 # After the handler, so that a SIGTERM of the first second already ends as Interrupted.
-from finetune_api.trainer_contract import EndKind, ExitCode  # noqa: E402
+from finetune_api.trainer_contract import EndKind, ExitCode, TrainerConfig  # noqa: E402
 
 from .activity import watch_work  # noqa: E402
 from .environment import RUN_VARIABLE, SCRATCH_VARIABLE, read_config  # noqa: E402
 from .failures import record_of  # noqa: E402
+from .fencing import RunClaim  # noqa: E402
 from .heartbeats import Heartbeat, heartbeat_path  # noqa: E402
 from .rank import Rank  # noqa: E402
 from .ranks import STACK_SIGNAL  # noqa: E402
 from .records import RankRecord, now, stacks_path  # noqa: E402
+from .results import Results  # noqa: E402
 
 logger = logging.getLogger("finetune_trainer")
 
@@ -51,12 +53,13 @@ def main() -> int:
     record = RankRecord(rank=number, kind=EndKind.FINISHED, ended_at=0)
     try:
         _interruption.caught()
+        config = read_config()
         rank = Rank(
-            config=read_config(),
+            config=config,
             number=number,
             local_number=int(os.environ.get("LOCAL_RANK", "0")),
             world_size=int(os.environ.get("WORLD_SIZE", "1")),
-            run=int(os.environ.get(RUN_VARIABLE, "1")),
+            run=_run_number(config, number),
             scratch=scratch,
             heartbeat=heartbeat,
             interruption=_interruption,
@@ -71,6 +74,17 @@ def main() -> int:
     record.ended_at = now()
     record.write(scratch)
     return int(ExitCode.of(record.kind))
+
+
+def _run_number(config: TrainerConfig, rank: int) -> int:
+    """The number that the supervisor has claimed; started by torchrun, rank 0 claims one itself."""
+    if RUN_VARIABLE in os.environ:
+        return int(os.environ[RUN_VARIABLE])
+    if rank > 0:
+        return 0
+    results = Results.of(config)
+    results.create()
+    return RunClaim.take(results, config).number
 
 
 def _end_with_parent() -> None:

@@ -71,6 +71,7 @@ class Flow(TrainerCallback):
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         step, schedule = state.global_step, self._schedule
+        self._writer.look()
         self._agree()
         last = step >= schedule.total_steps
         stop = bool(self._agreed & Decision.STOP)
@@ -94,6 +95,7 @@ class Flow(TrainerCallback):
         step = state.global_step
         if not math.isfinite(loss):
             self._progress.update(now=True, step=step, non_finite=True, loss=None)
+            self._writer.settle()
             raise Diverged(step)
         now, tokens = time.monotonic(), self.trainer.tokens_seen
         rate = (tokens - self._logged[1]) / max(now - self._logged[0], 1e-9)
@@ -176,7 +178,7 @@ class Flow(TrainerCallback):
 
     def _save_is_due(self) -> bool:
         seconds = self._schedule.save_seconds
-        if self._schedule.save_every is not None:
+        if self._schedule.save_every is not None or self._writer.busy:
             return False
         if seconds is None:
             seconds = max(SHORTEST_SAVE_INTERVAL_SECONDS, SAVE_TIME_FACTOR * self._writer.last_seconds)

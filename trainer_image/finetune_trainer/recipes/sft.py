@@ -12,11 +12,11 @@ from finetune_api.v1alpha1.hyperparameters import Hyperparameters
 from finetune_api.v1alpha1.tuning import Tuning
 
 from .. import checkpoints
-from ..completion import resumes
+from ..completion import resumes, start_afresh
 from ..errors import ConfigError, Interrupted
-from ..files import write_atomically
+from ..fencing import RunClaim
 from ..heartbeats import beat_while_moving, data_moved
-from ..progress import Journal, Progress, train_log
+from ..progress import Journal, Progress, TrainLog
 from ..rank import Rank
 from ..results import Results, is_first_run_of_job
 from ..world import World
@@ -33,11 +33,13 @@ def train(rank: Rank) -> dict[str, Any]:
     seed = hyper.seed or 0
     results = Results.of(config)
     progress = Progress(rank)
+    claim = RunClaim(results, rank.run)
     if rank.leads:
+        claim.check()
         results.create()
-        logging.getLogger().addHandler(_file_log(results))
+        logging.getLogger().addHandler(TrainLog(results, claim))
         if not resumes(config) and is_first_run_of_job(results, rank.run, config.job.uid):
-            results.start_afresh()
+            start_afresh(results, claim)
     world = World.open(rank)
     if world.device.type == "cpu" and config.world.device == "Auto" and (spec.compute and spec.compute.gpus_per_node):
         progress.warn("The job asks for GPUs and there is none here: it trains on the CPU.")
@@ -109,9 +111,7 @@ def train(rank: Rank) -> dict[str, Any]:
             fingerprint=config.fingerprint, spec=spec, effective=effective, data_fingerprint=data.fingerprint,
             revisions=revisions, versions=library_versions(), image=config.image,
         )  # fmt: skip
-        write_atomically(
-            results.run_record, record.model_dump_json(by_alias=True, exclude_none=True, indent=1), durable=True
-        )
+        claim.write(results.run_record, record.model_dump_json(by_alias=True, exclude_none=True, indent=1))
 
     # Where it continues.
     from transformers import TrainerState
@@ -119,7 +119,7 @@ def train(rank: Rank) -> dict[str, Any]:
 
     newest = None
     if rank.leads and (resumes(config) or not is_first_run_of_job(results, rank.run, config.job.uid)):
-        found = checkpoints.newest_valid(results.checkpoints, progress.warn, rank.heartbeat)
+        found = checkpoints.newest_valid(results.checkpoints, claim, progress.warn, rank.heartbeat)
         newest = found.path if found else None
     newest = world.from_leader(newest)
     state = TrainerState.load_from_json(str(newest / TRAINER_STATE_NAME)) if newest else TrainerState()
@@ -130,21 +130,23 @@ def train(rank: Rank) -> dict[str, Any]:
     journal = None
     if rank.leads:
         board = spec.tracking is None or spec.tracking.tensor_board is not False
-        journal = Journal(results, rank.run, from_step, tensor_board=board)
+        journal = Journal(results, claim, from_step, tensor_board=board)
 
     # The loop.
     from transformers.trainer_callback import DefaultFlowCallback, PrinterCallback
 
     from ..arguments import training_arguments
     from ..callbacks.flow import Flow
-    from ..saving import CheckpointWriter
+    from ..saving import CheckpointWriter, Keeping
     from ..trainer import RecipeTrainer
 
     keeping = spec.checkpoint
     writer = CheckpointWriter(
         rank, world, results, progress,
-        keep=(keeping and keeping.keep) or 2, keep_best=bool(keeping and keeping.keep_best),
-        metric=metric.name, greater_is_better=metric.greater_is_better,
+        Keeping(
+            keep=(keeping and keeping.keep) or 2, keep_best=bool(keeping and keeping.keep_best),
+            metric=metric.name, greater_is_better=metric.greater_is_better,
+        ),
     )  # fmt: skip
     progress.checkpoints(writer.state())
     progress.update(now=True, step=from_step, from_step=from_step)
@@ -174,6 +176,7 @@ def train(rank: Rank) -> dict[str, Any]:
             progress.stage("Training")
             trainer.train(resume_from_checkpoint=str(newest) if newest else None)
             state = trainer.state
+        writer.settle()
         world.settle()
     if flow.interrupted:
         if journal is not None:
@@ -204,9 +207,3 @@ def _how_interrupted(writer: Any, step: int, from_step: int) -> str:
     if step == from_step:
         return f"SIGTERM at step {step}: nothing new to save."
     return f"SIGTERM at step {step}: no checkpoint could be written."
-
-
-def _file_log(results: Results) -> logging.Handler:
-    handler = logging.FileHandler(train_log(results), encoding="utf-8")
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
-    return handler
