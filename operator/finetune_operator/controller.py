@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from datetime import datetime
 
 import structlog
@@ -12,12 +13,12 @@ import structlog
 from . import metrics, times
 from .act import Actor
 from .cache import Cache, Key
-from .errors import KubeError, NotFoundError, UnavailableError
+from .errors import ConflictError, KubeError, NotFoundError, UnavailableError
 from .events import Announcer
-from .kube.protocol import Change, Document, Kind, Kube
+from .kube.protocol import FINE_TUNE_JOB, Change, Document, Kind, Kube
 from .observe import Observer
 from .progress import ProgressReader
-from .queue import WorkQueue
+from .queue import FIRST_BACKOFF, WorkQueue
 from .reconcile import Reconciler
 from .settings import Settings
 
@@ -31,13 +32,16 @@ class Controller:
     """
 
     def __init__(self, kube: Kube, settings: Settings, clock: Callable[[], datetime] = times.now) -> None:
+        self._kube = kube
         self._settings = settings
         self.cache = Cache()
         self.queue: WorkQueue[Key] = WorkQueue()
         self.progress = ProgressReader(kube, self.queue.add, settings.progress_per_second)
         self.announcer = Announcer(kube, settings.identity, clock)
+        observer = Observer(kube, self.cache, self.progress, settings)
+        self._predecessors = observer.predecessors
         self._reconciler = Reconciler(
-            Observer(kube, self.cache, self.progress, settings),
+            observer,
             Actor(kube, self.cache, self.announcer),
             self.progress,
             settings,
@@ -49,7 +53,16 @@ class Controller:
     def take(self, kind: Kind, change: Change | None, document: Document) -> None:
         """Told of a change of a FineTuneJob, a child Job or a pod."""
         key = self.cache.take(kind, change, document)
-        if key is not None:
+        if key is None:
+            return
+        self.queue.add(key)
+        if kind == FINE_TUNE_JOB:
+            for waiting in self._predecessors.released_by(key):
+                self.queue.add(waiting)
+
+    def listed(self, kind: Kind, namespace: str | None, uids: frozenset[str], version: str) -> None:
+        """Told what a listing of child Jobs or pods had."""
+        for key in self.cache.listed(kind, namespace, uids, version):
             self.queue.add(key)
 
     async def run(self) -> None:
@@ -77,6 +90,11 @@ class Controller:
         """One pass over one job, for whoever drives the work himself. Raises KubeError."""
         return await self._reconciler.reconcile(key)
 
+    async def _look_up(self, key: Key) -> None:
+        """Asks for a job of which a newer version was not told within a moment, and may never be."""
+        with suppress(KubeError):
+            self.take(FINE_TUNE_JOB, None, await self._kube.get(FINE_TUNE_JOB, *key))
+
     async def _reconcile(self, key: Key) -> None:
         """One pass; whatever goes wrong harms this job alone."""
         job = "/".join(key)
@@ -93,6 +111,8 @@ class Controller:
             delay = self.queue.failed(key, error.retry_after or 0.0)
             level = _log.info if isinstance(error, UnavailableError) else _log.warning
             level("a reconcile failed and is tried again", job=job, error=str(error), seconds=round(delay, 2))
+            if isinstance(error, ConflictError) and delay > FIRST_BACKOFF:
+                await self._look_up(key)
         except Exception:
             metrics.RECONCILE_ERRORS.inc()
             delay = self.queue.failed(key)

@@ -9,7 +9,7 @@ from typing import Any
 
 from finetune_api.trainer_contract import AttemptRecord, ProgressReport
 from finetune_api.v1alpha1.spec import FineTuneJobSpec
-from finetune_api.v1alpha1.status import FineTuneJobStatus
+from finetune_api.v1alpha1.status import FineTuneJobStatus, JobStatus
 
 from . import names, times
 
@@ -170,6 +170,8 @@ class Obstacle:
     message: str
     passing: bool = False
     """Known to go soon: wait without a word."""
+    waiting: bool = False
+    """Nothing is wrong: the job's turn has not come yet."""
 
 
 @dataclass(frozen=True)
@@ -192,6 +194,8 @@ class Observation:
     deleting: bool = False
     child: Child | None = None
     """The current attempt's Job; None is certain: the API server was asked."""
+    made_ago: float | None = None
+    """Seconds since this operator made the job's first Job, where the status does not say so yet."""
     older_child: Child | None = None
     """The Job of the attempt before the last, which is no longer of use."""
     pods: tuple[Pod, ...] = ()
@@ -199,7 +203,11 @@ class Observation:
     lost_pods: tuple[Pod, ...] = ()
     """Pods whose node is gone and whose grace is long over."""
     report: ProgressReport | None = None
+    complaint: Obstacle | None = None
+    """What others say of pods that are not made or not set up, where the pods say nothing."""
     obstacle: Obstacle | None = None
+    jobs: tuple[JobStatus, ...] = ()
+    """The jobs whose results this one begins with, the nearest first."""
 
     @property
     def attempt(self) -> int:

@@ -5,19 +5,22 @@ from __future__ import annotations
 import time
 from dataclasses import replace
 from datetime import datetime
+from typing import Any
 
 from finetune_api.v1alpha1.defaults import resolve
 from finetune_api.v1alpha1.spec import FineTuneJobSpec
-from finetune_api.v1alpha1.status import FineTuneJobStatus
+from finetune_api.v1alpha1.status import FineTuneJobStatus, JobStatus
 
 from . import names, times
 from .builders import mounts
 from .cache import Cache, Key
+from .complaints import Complaints
 from .decide import TERMINAL
 from .errors import NotFoundError
 from .kube.protocol import CLAIM, CONFIG_MAP, JOB, NODE, POD, Document, Kind, Kube
 from .observation import LOST_AFTER, Child, Observation, Obstacle, Pod, newest
 from .policies.ends import CREATED
+from .predecessors import Predecessors
 from .progress import ProgressReader
 from .settings import Settings
 
@@ -34,6 +37,8 @@ class Observer:
         self._cache = cache
         self._progress = progress
         self._settings = settings
+        self.predecessors = Predecessors(kube, cache, settings.platform)
+        self._complaints = Complaints(kube)
         self._seen_at: dict[tuple[str, str, str], float] = {}
         self._verified: dict[str, float] = {}
 
@@ -60,20 +65,23 @@ class Observer:
             annotations=metadata.get("annotations") or {},
             invalid=invalid,
             deleting="deletionTimestamp" in metadata,
+            jobs=tuple((status.effective and status.effective.jobs) or ()),
         )
         if base.deleting or spec is None or status.phase in TERMINAL:
             return base
         child = await self._child(base)
         pods = await self._pods(base, child)
-        return replace(
+        seen = replace(
             base,
             child=child,
             older_child=self._older(namespace, name, attempt, uid),
+            made_ago=self._cache.seconds_since_made(uid),
             pods=pods,
             lost_pods=await self._lost(pods, now),
             report=self._progress.report(key, uid),
-            obstacle=await self._obstacle(base) if child is None and _may_start(base) else None,
+            **(await self._outside(base) if child is None and _may_start(base) else {}),
         )
+        return replace(seen, complaint=await self._complaints.about(seen, now))
 
     async def _child(self, job: Observation) -> Child | None:
         """The current attempt's Job. None is certain where the attempt was begun."""
@@ -109,7 +117,7 @@ class Observer:
         name = names.child_name(job.name, job.attempt)
         pods = newest(self._cache.pods(job.namespace, child, name))
         if child is None:
-            complete = job.status.phase not in CREATED
+            complete = job.status.phase not in CREATED and all(pod.ended for pod in pods)
         else:
             complete = not child.over or sum(pod.ended for pod in pods) >= job.nodes
         if complete:
@@ -142,12 +150,20 @@ class Observer:
         conditions = (document.get("status") or {}).get("conditions") or ()
         return any(c["type"] == "Ready" and c["status"] == "True" for c in conditions)
 
-    async def _obstacle(self, job: Observation) -> Obstacle | None:
-        """What the job refers to and is not there."""
+    async def _outside(self, job: Observation) -> dict[str, Any]:
+        """What the job refers to: the jobs that it begins with, and what is not there."""
         assert job.spec is not None
-        resolved = resolve(job.spec, self._settings.platform).spec.dump()
+        jobs = job.jobs or await self.predecessors.find((job.namespace, job.name), job.spec)
+        if isinstance(jobs, Obstacle):
+            return {"obstacle": jobs}
+        return {"jobs": jobs, "obstacle": await self._obstacle(job, job.spec, jobs)}
+
+    async def _obstacle(self, job: Observation, spec: FineTuneJobSpec, jobs: tuple[JobStatus, ...]) -> Obstacle | None:
+        """What is not there of what the job mounts."""
+        resolved = resolve(spec, self._settings.platform).spec.dump()
         existing = resolved.get("storage", {}).get("claim", {}).get("name")
-        for claim in sorted({*mounts.claims(resolved), *([existing] if existing else [])}):
+        of_jobs = {claim for one in jobs for claim in (one.claim, *(one.claims or ()))}
+        for claim in sorted({*mounts.claims(resolved), *of_jobs, *([existing] if existing else [])}):
             if claim != names.claim_name(job.name) and not await self._is_there(CLAIM, job.namespace, claim):
                 return Obstacle("ClaimNotFound", f"there is no PersistentVolumeClaim {claim} in {job.namespace}")
         for config_map in mounts.config_maps(resolved):

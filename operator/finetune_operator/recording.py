@@ -75,6 +75,7 @@ def merge_record(status: FineTuneJobStatus, record: AttemptRecord, claim: str, d
             path=f"{directory}/{record.output.path}",
             adapter=record.output.adapter,
             bytes=record.output.bytes,
+            digest=record.output.digest,
         )
     if record.step is not None:
         before = status.progress or Progress()

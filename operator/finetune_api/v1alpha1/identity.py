@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from .spec import FineTuneJobSpec
+from .status import JobStatus
 
 LEARNT_FROM = ("model", "dataset", "method", "tuning", "hyperparameters", "preference", "reinforcement", "script")
 """Blocks of the spec that decide what is learnt."""
@@ -39,6 +40,11 @@ def fingerprint(spec: FineTuneJobSpec, produced: Mapping[str, str] | None = None
         identity["produced"] = dict(produced)
     text = json.dumps(_canonical(identity), sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def produced(jobs: Iterable[JobStatus]) -> dict[str, str]:
+    """What a fingerprint depends on of other jobs: the digest of an output, or the directory of checkpoints."""
+    return {job.name: job.digest or job.path for job in jobs}
 
 
 def _canonical(value: Any) -> Any:

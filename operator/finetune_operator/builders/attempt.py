@@ -8,8 +8,10 @@ from typing import Any
 from finetune_api.trainer_contract import Adaptation
 from finetune_api.v1alpha1 import API_VERSION, KIND
 from finetune_api.v1alpha1.compute import Compute
+from finetune_api.v1alpha1.identity import fingerprint, produced
 from finetune_api.v1alpha1.pod_template import PodTemplate
 from finetune_api.v1alpha1.spec import FineTuneJobSpec
+from finetune_api.v1alpha1.status import JobStatus
 
 from .. import names
 from ..settings import Settings
@@ -33,6 +35,8 @@ class Attempt:
     adaptation: Adaptation = field(default_factory=Adaptation)
     avoid_node: str | None = None
     """A node whose devices could not be used."""
+    jobs: tuple[JobStatus, ...] = ()
+    """The jobs whose results it begins with."""
 
     @property
     def child(self) -> str:
@@ -60,6 +64,11 @@ class Attempt:
         """The claim on which results lie."""
         storage = self.spec.storage
         return storage.claim.name if storage and storage.claim else names.claim_name(self.name)
+
+    @property
+    def fingerprint(self) -> str:
+        """The directory of the results, below that of the job."""
+        return fingerprint(self.spec, produced(self.jobs))
 
     def metadata(self, name: str, *, owned: bool = True) -> dict[str, Any]:
         """Metadata of an object of this job."""

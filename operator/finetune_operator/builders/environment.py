@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import chain
 from typing import Any
 
 from finetune_api.trainer_contract import (
@@ -12,7 +13,6 @@ from finetune_api.trainer_contract import (
     TrainerConfig,
     World,
 )
-from finetune_api.v1alpha1.identity import fingerprint
 
 from .. import names
 from ..errors import ConfigurationTooLargeError
@@ -26,9 +26,10 @@ def config(attempt: Attempt) -> TrainerConfig:
     return TrainerConfig(
         job=JobIdentity(name=attempt.name, namespace=attempt.namespace, uid=attempt.uid),
         attempt=attempt.number,
-        fingerprint=fingerprint(attempt.spec),
+        fingerprint=attempt.fingerprint,
         spec=attempt.spec,
         mounts=for_trainer(attempt),
+        digests={job.name: job.digest for job in attempt.jobs if job.digest},
         world=World(
             nodes=attempt.nodes,
             processes_per_node=max(1, attempt.gpus),
@@ -65,7 +66,8 @@ def _torchrun(attempt: Attempt) -> dict[str, str]:
 
 def _secrets(attempt: Attempt) -> Iterator[dict[str, Any]]:
     """Only Secrets that the spec names; the kubelet reads them, never the operator."""
-    token = next(_tokens(attempt.spec.dump()), None)
+    of_jobs = (job.token_secret.dump() for job in attempt.jobs if job.token_secret)
+    token = next(chain(of_jobs, _tokens(attempt.spec.dump())), None)
     if token is not None:
         yield {"name": "HF_TOKEN", "valueFrom": {"secretKeyRef": {"name": token["name"], "key": token["key"]}}}
 

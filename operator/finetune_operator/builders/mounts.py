@@ -12,17 +12,18 @@ from .attempt import Attempt
 OUTPUT = "/finetune/output"
 CLAIMS = "/finetune/claims"
 CONFIG_MAPS = "/finetune/config-maps"
+JOBS = "/finetune/jobs"
 HOME = "/home/finetune"
 _RESULTS = "results"
 
 
 def for_trainer(attempt: Attempt) -> Mounts:
     """Where the trainer finds things."""
-    document = attempt.spec.dump()
     return Mounts(
         output=OUTPUT,
-        claims={name: f"{CLAIMS}/{name}" for name in claims(document)},
-        config_maps={name: f"{CONFIG_MAPS}/{name}" for name in config_maps(document)},
+        claims={name: f"{CLAIMS}/{name}" for name in _claims(attempt)},
+        config_maps={name: f"{CONFIG_MAPS}/{name}" for name in config_maps(attempt.spec.dump())},
+        jobs={job.name: f"{JOBS}/{job.name}" for job in attempt.jobs},
     )
 
 
@@ -38,9 +39,9 @@ def volumes(attempt: Attempt) -> list[dict[str, Any]]:
         {"name": "home", "emptyDir": {}},
         {"name": "shared-memory", "emptyDir": shared_memory},
     ]
-    for number, name in enumerate(claims(document)):
+    for name, volume in _volume_names(attempt).items():
         if name != attempt.claim:
-            made.append({"name": f"claim-{number}", "persistentVolumeClaim": {"claimName": name, "readOnly": True}})
+            made.append({"name": volume, "persistentVolumeClaim": {"claimName": name, "readOnly": True}})
     for number, name in enumerate(config_maps(document)):
         made.append({"name": f"config-map-{number}", "configMap": {"name": name}})
     return made
@@ -55,12 +56,26 @@ def volume_mounts(attempt: Attempt) -> list[dict[str, Any]]:
         {"name": "home", "mountPath": HOME},
         {"name": "shared-memory", "mountPath": "/dev/shm"},
     ]
-    for number, name in enumerate(claims(document)):
-        volume = _RESULTS if name == attempt.claim else f"claim-{number}"
-        made.append({"name": volume, "mountPath": f"{CLAIMS}/{name}", "readOnly": True})
+    volume_of = _volume_names(attempt)
+    for name in _claims(attempt):
+        made.append({"name": volume_of[name], "mountPath": f"{CLAIMS}/{name}", "readOnly": True})
+    for job in attempt.jobs:
+        place = {"mountPath": f"{JOBS}/{job.name}", "subPath": job.path, "readOnly": True}
+        made.append({"name": volume_of[job.claim], **place})
     for number, name in enumerate(config_maps(document)):
         made.append({"name": f"config-map-{number}", "mountPath": f"{CONFIG_MAPS}/{name}", "readOnly": True})
     return made
+
+
+def _claims(attempt: Attempt) -> list[str]:
+    """The claims that are mounted as a whole: those of the spec, and those of the models beneath adapters."""
+    return sorted({*claims(attempt.spec.dump()), *(name for job in attempt.jobs for name in job.claims or ())})
+
+
+def _volume_names(attempt: Attempt) -> dict[str, str]:
+    """The volume of each claim that is read from."""
+    read = sorted({*_claims(attempt), *(job.claim for job in attempt.jobs)})
+    return {name: _RESULTS if name == attempt.claim else f"claim-{number}" for number, name in enumerate(read)}
 
 
 def claims(document: dict[str, Any]) -> list[str]:

@@ -4,18 +4,24 @@ from __future__ import annotations
 
 from finetune_api.v1alpha1.advice import warnings
 from finetune_api.v1alpha1.defaults import Resolution, resolve
+from finetune_api.v1alpha1.identity import fingerprint, produced
+from finetune_api.v1alpha1.model import Model
 from finetune_api.v1alpha1.spec import FineTuneJobSpec
-from finetune_api.v1alpha1.status import EffectiveStatus, Restarts
+from finetune_api.v1alpha1.status import EffectiveStatus, JobStatus, Restarts
 
 from .. import recording, times
 from ..builders.attempt import Attempt, documents
 from ..conditions import find, is_true
 from ..draft import Draft
 from ..errors import ConfigurationTooLargeError
-from ..policies import acceptance, deadline, memory, retry
+from ..observation import Observation
+from ..policies import acceptance, deadline, memory, retry, starting
 from ..settings import Settings
 from .ended import fail_deadline, finish, suspend
 
+SETTLING = 0.25
+"""Seconds that a job's first words wait, once its Job is made: pods that run at once save a write of the status."""
+LEFT_OVER_EVERY = 30.0
 FIRST_LOOK, LONGEST_LOOK = 5.0, 300.0
 
 
@@ -46,10 +52,23 @@ def _wait_for_backoff(draft: Draft, seconds: float) -> None:
 
 
 def adopt(draft: Draft, spec: FineTuneJobSpec, settings: Settings) -> None:
-    """The attempt's Job is there and the status does not say so: the operator ended between the two writes."""
+    """The attempt's Job is there and the status does not say so: it was to settle, or the operator ended in between."""
     resolution = resolve(spec, settings.platform)
     _say_started(draft, spec, resolution, _image(draft, resolution, settings))
-    draft.look_again(0.05)
+
+
+def settles(seen: Observation) -> bool:
+    """Whether a job's first Job was only just made, and nothing is to be said of it yet."""
+    if seen.child is None or seen.spec is None or seen.made_ago is None or seen.status.start_time is not None:
+        return False
+    asked = seen.spec.suspend or seen.spec.cancel
+    return not asked and seen.made_ago < SETTLING and not starting.started(seen)
+
+
+def let_settle(draft: Draft) -> None:
+    """Leaves the status as it is for a moment."""
+    draft.say_nothing()
+    draft.look_again(SETTLING - (draft.seen.made_ago or 0.0))
 
 
 def refuse(draft: Draft, reason: str, message: str) -> None:
@@ -65,12 +84,23 @@ def refuse(draft: Draft, reason: str, message: str) -> None:
 def _start(draft: Draft, spec: FineTuneJobSpec, settings: Settings) -> None:
     seen = draft.seen
     resolution = resolve(spec, settings.platform)
+    if seen.made_ago is not None:
+        # It was made, and went before that was said. Written down, it ends like any other attempt.
+        _say_started(draft, spec, resolution, _image(draft, resolution, settings))
+        draft.look_again(0.05)
+        return
+    if any(not pod.ended for pod in seen.pods):
+        draft.look_again(LEFT_OVER_EVERY)  # of an earlier job of this name: nothing is started beside them
+        return
     refused = acceptance.refusal(spec, resolution, settings)
     if refused is not None:
         refuse(draft, *refused)
         return
     if seen.obstacle is not None:
         _wait_for(draft)
+        return
+    if seen.jobs and not (seen.status.effective and seen.status.effective.jobs):
+        _begin_with(draft)
         return
     image = _image(draft, resolution, settings)
     attempt = Attempt(
@@ -84,6 +114,7 @@ def _start(draft: Draft, spec: FineTuneJobSpec, settings: Settings) -> None:
         image=image,
         adaptation=memory.current(seen.status),
         avoid_node=_node_to_avoid(draft),
+        jobs=seen.jobs,
     )
     try:
         draft.create.extend(documents(attempt, settings))
@@ -92,7 +123,18 @@ def _start(draft: Draft, spec: FineTuneJobSpec, settings: Settings) -> None:
         return
     if seen.older_child is not None:
         draft.delete.append(seen.older_child)
-    _say_started(draft, spec, resolution, image)
+    if seen.status.start_time is None:
+        let_settle(draft)
+    else:
+        _say_started(draft, spec, resolution, image)
+
+
+def _begin_with(draft: Draft) -> None:
+    """Writes down which results of other jobs this one begins with, before anything is made from them: every attempt
+    has the same ones, whatever becomes of those jobs."""
+    effective = draft.status.effective or EffectiveStatus()
+    draft.status.effective = effective.model_copy(update={"jobs": list(draft.seen.jobs)})
+    draft.look_again(0.05)
 
 
 def _wait_for(draft: Draft) -> None:
@@ -102,11 +144,26 @@ def _wait_for(draft: Draft) -> None:
     if obstacle.passing:
         draft.look_again(1.0)
         return
-    refuse(draft, obstacle.reason, obstacle.message)
+    (_wait_in_turn if obstacle.waiting else refuse)(draft, obstacle.reason, obstacle.message)
     accepted = find(draft.status.conditions, "Accepted")
     since = times.parse(accepted.last_transition_time) if accepted else None
     elapsed = (draft.now - since).total_seconds() if since else 0.0
     draft.look_again(min(max(FIRST_LOOK, elapsed / 2), LONGEST_LOOK))
+
+
+def _wait_in_turn(draft: Draft, reason: str, message: str) -> None:
+    """The job is right and waits for another one."""
+    before = find(draft.seen.status.conditions, "Running")
+    _accept(draft)
+    draft.phase("Pending", reason, message)
+    if before is None or before.reason != reason:
+        draft.normal(reason, message)
+
+
+def _accept(draft: Draft) -> None:
+    if not is_true(draft.status.conditions, "Accepted"):
+        draft.condition("Accepted", True, "Accepted", "the job is valid and may run")
+        draft.set_if_there("Stalled", False, "Accepted")
 
 
 def _say_started(draft: Draft, spec: FineTuneJobSpec, resolution: Resolution, image: str) -> None:
@@ -115,14 +172,12 @@ def _say_started(draft: Draft, spec: FineTuneJobSpec, resolution: Resolution, im
     status.attempt = seen.attempt
     status.start_time = status.start_time or times.text(draft.now)
     if first:
-        status.effective = _effective(resolution, image)
+        status.effective = _effective(seen, resolution, image)
         status.restarts = Restarts()
         status.warnings = warnings(spec) or None
     else:
-        status.effective = _moved(status.effective or EffectiveStatus(), resolution, image)
-    if not is_true(status.conditions, "Accepted"):
-        draft.condition("Accepted", True, "Accepted", "the job is valid and may run")
-        draft.set_if_there("Stalled", False, "Accepted")
+        status.effective = _moved(status.effective or EffectiveStatus(), seen, resolution, image)
+    _accept(draft)
     draft.phase("Starting", "Starting", f"waiting for the pods of attempt {seen.attempt}")
     step = recording.checkpoint_step(status)
     onward = f", from the checkpoint of step {step}" if step is not None else ""
@@ -132,16 +187,17 @@ def _say_started(draft: Draft, spec: FineTuneJobSpec, resolution: Resolution, im
             draft.warn("Unusual", "; ".join([warning, *(status.warnings or [])[1:]])[:1024])
 
 
-def _effective(resolution: Resolution, image: str) -> EffectiveStatus:
+def _effective(seen: Observation, resolution: Resolution, image: str) -> EffectiveStatus:
     """What is known before the trainer has looked at model and device."""
     spec = resolution.spec
-    model, values, compute = spec.model, spec.hyperparameters, spec.compute
-    source = model.hub.id if model.hub else (f"{model.claim.name}/{model.claim.path or ''}" if model.claim else None)
+    values, compute = spec.hyperparameters, spec.compute
     nodes, gpus = (compute.nodes or 1, compute.gpus_per_node or 0) if compute else (1, 0)
     return EffectiveStatus(
         method=spec.method,
         tuning=spec.tuning.type if spec.tuning else None,
-        model=source,
+        model=_lineage(spec.model, seen.jobs),
+        results=f"{seen.name}/{fingerprint(spec, produced(seen.jobs))}",
+        jobs=list(seen.jobs) or None,
         gpus=nodes * gpus,
         world_size=nodes * max(1, gpus),
         per_device_batch_size=values.per_device_batch_size if values else None,
@@ -152,10 +208,21 @@ def _effective(resolution: Resolution, image: str) -> EffectiveStatus:
     )
 
 
-def _moved(before: EffectiveStatus, resolution: Resolution, image: str) -> EffectiveStatus:
+def _lineage(model: Model, jobs: tuple[JobStatus, ...]) -> str | None:
+    """Where the model comes from, back to one that no job has made: `job sft on job cpt on models/base`."""
+    if model.hub is not None:
+        return model.hub.id
+    if model.claim is not None:
+        return f"{model.claim.name}/{model.claim.path or ''}"
+    nearest = jobs[0] if jobs else None
+    return f"job {nearest.name}{f' on {nearest.model}' if nearest.model else ''}" if nearest else None
+
+
+def _moved(before: EffectiveStatus, seen: Observation, resolution: Resolution, image: str) -> EffectiveStatus:
     """Later attempts keep what was learnt; only the size may have been changed, while suspended."""
-    now = _effective(resolution, image)
-    return before.model_copy(update={"gpus": now.gpus, "world_size": now.world_size, "image": image})
+    now = _effective(seen, resolution, image)
+    kept = {"results": before.results or now.results}
+    return before.model_copy(update={"gpus": now.gpus, "world_size": now.world_size, "image": image, **kept})
 
 
 def _image(draft: Draft, resolution: Resolution, settings: Settings) -> str:
