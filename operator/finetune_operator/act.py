@@ -5,13 +5,21 @@ from __future__ import annotations
 from . import names
 from .cache import Cache
 from .draft import Decision
-from .errors import AlreadyExistsError, NameTakenError, NotFoundError
+from .errors import (
+    AlreadyExistsError,
+    ForbiddenError,
+    InvalidError,
+    NameTakenError,
+    NotFoundError,
+    RefusedError,
+)
 from .events import Announcer
 from .kube.protocol import FINE_TUNE_JOB, JOB, POD, Document, Kube, kind_of
 from .merge_patch import difference
 from .observation import NODE_LOST, Observation, Pod
 
 _OF_REPORTS = frozenset({"progress", "checkpoint", "effective", "warnings", "history"})
+_UNAUTHORIZED = 401
 
 
 class Actor:
@@ -23,7 +31,7 @@ class Actor:
         self._announcer = announcer
 
     async def act(self, seen: Observation, decision: Decision) -> None:
-        """Does what was decided. Raises NameTakenError, KubeError."""
+        """Does what was decided. Raises NameTakenError, RefusedError, KubeError."""
         if decision.delete_job:
             await self._kube.delete(FINE_TUNE_JOB, seen.namespace, seen.name, uid=seen.uid)
             return
@@ -55,6 +63,10 @@ class Actor:
         kind = kind_of(document)
         try:
             made = await self._kube.create(kind, document)
+        except (ForbiddenError, InvalidError) as error:
+            if error.status == _UNAUTHORIZED:
+                raise
+            raise RefusedError(str(error)) from None
         except AlreadyExistsError:
             try:
                 made = await self._kube.get(kind, seen.namespace, document["metadata"]["name"])
@@ -67,7 +79,7 @@ class Actor:
                     passing="deletionTimestamp" in made["metadata"],
                 ) from None
         if kind == JOB:
-            self._cache.take(JOB, None, made)
+            self._cache.made(seen.uid, made)
 
     async def _write_status(self, seen: Observation, decision: Decision) -> None:
         if decision.status is None:

@@ -8,8 +8,10 @@ OperatorError
         ForbiddenError          401, 403
         InvalidError            400, 422: the object is wrong; trying again does not help
         UnavailableError        429, 5xx, timeouts, no connection: try again
+        ExpiredError            410: a resourceVersion is too old, list again
     CredentialsError            there is no way to reach a cluster
     NameTakenError              an object of the name that is wanted belongs to somebody else
+    RefusedError                the API server will not take an object that is wanted: a quota, an admission policy
     NoProgressError             a trainer gave no (valid) progress report
     LeaseLostError              another replica leads
     ConfigurationTooLargeError  the resolved job does not fit into a pod's environment
@@ -56,6 +58,10 @@ class UnavailableError(KubeError):
     """The server did not answer, or asked to come back later."""
 
 
+class ExpiredError(KubeError):
+    """The resourceVersion or the continuation of a list is too old."""
+
+
 class CredentialsError(OperatorError):
     """There is no way to reach a cluster; the message says what was tried."""
 
@@ -67,6 +73,15 @@ class NameTakenError(OperatorError):
         super().__init__(message)
         self.passing = passing
         """It is being deleted."""
+
+
+class RefusedError(OperatorError):
+    """The API server will not take an object that the operator wanted to make; it may, later."""
+
+    @property
+    def reason(self) -> str:
+        """For conditions, as one word."""
+        return "QuotaExceeded" if "exceeded quota" in str(self) else "AdmissionRefused"
 
 
 class NoProgressError(OperatorError):

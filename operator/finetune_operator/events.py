@@ -14,7 +14,7 @@ from finetune_api.v1alpha1 import API_VERSION, KIND
 
 from . import names, times
 from .draft import Note
-from .errors import KubeError
+from .errors import AlreadyExistsError, KubeError, NotFoundError
 from .kube.protocol import EVENT, Kube
 from .observation import Observation
 
@@ -22,7 +22,7 @@ LONGEST_NOTE = 1024
 QUIET_SECONDS = 60.0
 AT_ONCE = 8
 """Events that are written at the same time: with more, in a burst, the work itself would wait for them."""
-_REMEMBERED = 20_000
+_REMEMBERED = 4096
 _log = structlog.get_logger(__name__)
 
 
@@ -33,7 +33,9 @@ class Announcer:
         self._kube = kube
         self._instance = instance
         self._clock = clock
+        self._since = clock()
         self._said: dict[tuple[str, str], float] = {}
+        self._kept = _REMEMBERED
         self._writing: set[asyncio.Task[None]] = set()
         self._room = asyncio.Semaphore(AT_ONCE)
 
@@ -42,8 +44,9 @@ class Announcer:
         kind, now = (seen.uid, note.reason), time.monotonic()
         if now - self._said.get(kind, float("-inf")) < QUIET_SECONDS:
             return
-        if len(self._said) > _REMEMBERED:
-            self._said.clear()
+        if len(self._said) >= 2 * self._kept:
+            self._said = {one: at for one, at in self._said.items() if now - at < QUIET_SECONDS}
+            self._kept = max(_REMEMBERED, len(self._said))
         self._said[kind] = now
         _log.info(note.message, reason=note.reason, job=f"{seen.namespace}/{seen.name}")
         task = asyncio.create_task(self._write(seen, note))
@@ -59,17 +62,31 @@ class Announcer:
         document = self._document(seen, note)  # with the time at which it was said
         try:
             async with self._room:
-                await self._kube.create(EVENT, document)
+                if not await self._was_said_before(seen, note):
+                    await self._kube.create(EVENT, document)
+        except AlreadyExistsError:
+            pass  # said in this very minute, by an operator that ended
         except KubeError as error:
             _log.warning("an event was lost", reason=note.reason, error=str(error))
 
+    async def _was_said_before(self, seen: Observation, note: Note) -> bool:
+        """Whether an operator before this one said the same of the job within a minute."""
+        now = self._clock()
+        if seen.created > self._since or (now - self._since).total_seconds() >= QUIET_SECONDS:
+            return False  # nobody else can have said it
+        try:
+            before = await self._kube.get(EVENT, seen.namespace, _name(seen, note, now, minutes_ago=1))
+        except NotFoundError:
+            return False
+        at = times.parse(before.get("eventTime"))
+        return at is not None and (now - at).total_seconds() < QUIET_SECONDS
+
     def _document(self, seen: Observation, note: Note) -> dict[str, object]:
         moment = self._clock()
-        tag = hashlib.sha256(f"{seen.uid} {note.reason} {moment.timestamp()}".encode()).hexdigest()[:16]
         return {
             "apiVersion": EVENT.api_version,
             "kind": EVENT.name,
-            "metadata": {"name": f"{seen.name}.{tag}", "namespace": seen.namespace},
+            "metadata": {"name": _name(seen, note, moment), "namespace": seen.namespace},
             "eventTime": times.micro_text(moment),
             "type": note.type,
             "reason": note.reason,
@@ -85,3 +102,10 @@ class Announcer:
             "reportingController": f"finetune.dev/{names.MANAGER}",
             "reportingInstance": self._instance[:128],
         }
+
+
+def _name(seen: Observation, note: Note, moment: datetime, minutes_ago: int = 0) -> str:
+    """One name for all events of a kind, of a job, in one minute of the clock: there can only be one of them."""
+    minute = int(moment.timestamp() // QUIET_SECONDS) - minutes_ago
+    tag = hashlib.sha256(f"{seen.uid} {note.reason} {minute}".encode()).hexdigest()[:16]
+    return f"{seen.name}.{tag}"

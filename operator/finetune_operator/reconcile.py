@@ -10,7 +10,7 @@ from . import times
 from .act import Actor
 from .cache import Key
 from .decide import decide
-from .errors import NameTakenError
+from .errors import NameTakenError, RefusedError
 from .observation import Obstacle
 from .observe import Observer
 from .progress import ProgressReader
@@ -43,9 +43,15 @@ class Reconciler:
         decision = decide(seen, self._settings, self._clock())
         try:
             await self._actor.act(seen, decision)
-        except NameTakenError as taken:
-            seen = replace(seen, obstacle=Obstacle("NameConflict", str(taken), taken.passing))
+        except (NameTakenError, RefusedError) as error:
+            seen = replace(seen, obstacle=_obstacle(error))
             decision = decide(seen, self._settings, self._clock())
             await self._actor.act(seen, decision)
         self._progress.follow(key, seen, decision.poll)
         return decision.again_after
+
+
+def _obstacle(error: NameTakenError | RefusedError) -> Obstacle:
+    if isinstance(error, NameTakenError):
+        return Obstacle("NameConflict", str(error), error.passing)
+    return Obstacle(error.reason, str(error))

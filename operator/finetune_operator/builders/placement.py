@@ -15,9 +15,8 @@ def build(attempt: Attempt) -> dict[str, Any]:
     """The fields of a pod's spec that a scheduler reads. Groups of Volcano and scheduler-plugins are labels and
     annotations of the overlay, and so on the pods already."""
     document = attempt.overlay.dump()
-    spec = {
-        field: document[field] for field in ("schedulerName", "priorityClassName", "nodeSelector") if field in document
-    }
+    chosen = ("schedulerName", "priorityClassName", "nodeSelector")
+    spec: dict[str, Any] = {field: document[field] for field in chosen if field in document}
     spread = _spread(attempt, document)
     if spread:
         spec["topologySpreadConstraints"] = spread

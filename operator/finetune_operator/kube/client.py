@@ -6,6 +6,7 @@ Chosen by measurement (tests/benchmarks/kube_clients.py): the larger clients spe
 from __future__ import annotations
 
 import json
+from collections.abc import AsyncIterator, Sequence
 from typing import Any, Literal
 
 import aiohttp
@@ -16,6 +17,7 @@ from .. import metrics
 from ..errors import (
     AlreadyExistsError,
     ConflictError,
+    ExpiredError,
     ForbiddenError,
     InvalidError,
     KubeError,
@@ -24,11 +26,13 @@ from ..errors import (
     UnavailableError,
 )
 from .credentials import Credentials
-from .protocol import Document, Kind
+from .protocol import EVENT, Change, Document, Kind
 
 _TIMEOUT = aiohttp.ClientTimeout(total=30, connect=10)
 _PROGRESS_TIMEOUT = aiohttp.ClientTimeout(total=2)
 _MERGE_PATCH = "application/merge-patch+json"
+_SILENT_SECONDS = 120
+"""The API server sends a bookmark each minute: a watch that is silent for longer is dead."""
 _METADATA_ONLY = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
 
 
@@ -61,6 +65,44 @@ class ApiServer:
         answer = await self._request("GET", kind, _path(kind, namespace), params={"labelSelector": labels})
         items: list[Document] = answer["items"]
         return items
+
+    async def warnings(self, kind: Kind, namespace: str) -> Sequence[Document]:
+        params = {"fieldSelector": f"type=Warning,regarding.kind={kind.name}", "limit": "500"}
+        items: Sequence[Document] = (await self._request("GET", EVENT, _path(EVENT, namespace), params=params))["items"]
+        return items
+
+    async def page(self, kind: Kind, namespace: str | None, labels: str, limit: int, more: str = "") -> Document:
+        """A part of a list, of a namespace or (None) of all: the next is asked for with its metadata.continue."""
+        params = {"labelSelector": labels, "limit": str(limit)} | ({"continue": more} if more else {})
+        return await self._request("GET", kind, _path(kind, namespace), params=params)
+
+    async def changes(
+        self, kind: Kind, namespace: str | None, labels: str, version: str, seconds: int
+    ) -> AsyncIterator[tuple[Change | Literal["BOOKMARK"], Document]]:
+        """What changes after a resourceVersion, for so many seconds. Raises ExpiredError and other KubeErrors."""
+        path = _path(kind, namespace)
+        params = {
+            "watch": "1",
+            "labelSelector": labels,
+            "resourceVersion": version,
+            "timeoutSeconds": str(seconds),
+            "allowWatchBookmarks": "true",
+        }
+        timeout = aiohttp.ClientTimeout(total=None, connect=10, sock_read=_SILENT_SECONDS)
+        try:
+            async with self._session.get(
+                self._credentials.server + path, params=params, headers=await self._headers(), timeout=timeout
+            ) as answer:
+                if answer.status != 200:
+                    raise await self._refusal("GET", kind, path, answer)
+                async for line in _lines(answer):
+                    event: Document = json.loads(line)
+                    if event["type"] == "ERROR":
+                        said = event["object"]
+                        raise _error("GET", kind, path, int(said.get("code") or 500), json.dumps(said).encode(), None)
+                    yield event["type"], event["object"]
+        except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
+            raise UnavailableError(f"GET {path}: {error!r}") from None
 
     async def create(self, kind: Kind, document: Document) -> Document:
         return await self._request("POST", kind, _path(kind, document["metadata"]["namespace"]), body=document)
@@ -145,17 +187,33 @@ class ApiServer:
                 if answer.status < 300:
                     document: Document = json.loads(content)
                     return document
-                if answer.status == 401:
-                    self._credentials.refused()
-                raise _error(verb, kind, path, answer.status, content, answer.headers.get("Retry-After"))
+                raise await self._refusal(verb, kind, path, answer)
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             metrics.API_REQUESTS.labels(verb, kind.plural, "none").inc()
             raise UnavailableError(f"{verb} {path}: {error!r}") from None
 
+    async def _refusal(self, verb: str, kind: Kind, path: str, answer: aiohttp.ClientResponse) -> KubeError:
+        """The error of an answer that is no success; credentials that are refused are read anew."""
+        if answer.status == 401:
+            self._credentials.refused()
+        return _error(verb, kind, path, answer.status, await answer.read(), answer.headers.get("Retry-After"))
 
-def _path(kind: Kind, namespace: str, name: str | None = None) -> str:
+
+async def _lines(answer: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
+    """Whole lines of any length: the reader's own limit is below that of an object."""
+    parts: list[bytes] = []
+    async for chunk in answer.content.iter_any():
+        *whole, rest = chunk.split(b"\n")
+        for line in whole:
+            yield b"".join([*parts, line]) if parts else line
+            parts = []
+        if rest:
+            parts.append(rest)
+
+
+def _path(kind: Kind, namespace: str | None, name: str | None = None) -> str:
     root = "/api/v1" if kind.api_version == "v1" else f"/apis/{kind.api_version}"
-    inside = f"/namespaces/{namespace}" if kind.namespaced else ""
+    inside = f"/namespaces/{namespace}" if kind.namespaced and namespace is not None else ""
     return f"{root}{inside}/{kind.plural}" + (f"/{name}" if name else "")
 
 
@@ -172,6 +230,7 @@ def _error(verb: str, kind: Kind, path: str, status: int, content: bytes, retry_
         401: ForbiddenError,
         403: ForbiddenError,
         404: NotFoundError,
+        410: ExpiredError,
         409: AlreadyExistsError if reason == "AlreadyExists" else ConflictError,
         422: InvalidError,
     }

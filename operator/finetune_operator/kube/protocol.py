@@ -9,7 +9,7 @@ calls `Listener`, that is `Controller.take`, with each object that was added, ch
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
@@ -63,6 +63,9 @@ class Kube(Protocol):
 
     async def list(self, kind: Kind, namespace: str, labels: str) -> list[Document]:
         """The objects of a namespace with a label selector (`key=value,...`), as the server has them now."""
+
+    async def warnings(self, kind: Kind, namespace: str) -> Sequence[Document]:
+        """The events of type Warning about objects of a kind in a namespace, in no order; at most 500."""
 
     async def create(self, kind: Kind, document: Document) -> Document:
         """Creates the object in its metadata.namespace and returns it as stored. Raises AlreadyExistsError."""

@@ -9,6 +9,8 @@ from ..observation import Observation, running
 DEADLINE = 3600
 PATIENCE = 5.0
 """Seconds for which a pod may be unschedulable unmentioned: volumes are bound and nodes added meanwhile."""
+LOOK_EVERY = 8.0
+"""Seconds between looks for what keeps pods from starting that say nothing themselves."""
 
 
 def started(seen: Observation) -> bool:
@@ -19,12 +21,21 @@ def started(seen: Observation) -> bool:
 
 
 def trouble(seen: Observation, now: datetime) -> tuple[str, str] | None:
-    """Reason and message of what keeps the first troubled pod from starting."""
+    """Reason and message of what keeps the first troubled pod from starting, or from being there at all."""
     for pod in sorted(seen.pods, key=lambda p: p.index):
         if pod.waiting and not pod.ended and pod.created and (now - pod.created).total_seconds() >= PATIENCE:
             reason, _, message = pod.waiting.partition(": ")
             return reason, f"pod {pod.name}: {message}"
-    return None
+    return (seen.complaint.reason, seen.complaint.message) if seen.complaint else None
+
+
+def is_unexplained(seen: Observation, now: datetime) -> bool:
+    """Whether pods do not start, long enough after their Job was let begin, and none of them says why."""
+    child = seen.child
+    if child is None or child.started is None or child.over or child.deleting or child.suspended or started(seen):
+        return False
+    silent = not any(pod.waiting for pod in seen.pods if not pod.ended)
+    return silent and seen.status.phase != "Running" and (now - child.started).total_seconds() >= LOOK_EVERY
 
 
 def has_young_trouble(seen: Observation) -> bool:

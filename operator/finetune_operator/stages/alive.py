@@ -85,7 +85,7 @@ def _starting(draft: Draft) -> None:
         reason, message = trouble or ("Starting", "not all pods run")
         _intend(draft, "StartDeadlineExceeded", f"not all pods ran within the start deadline; {reason}: {message}")
         return
-    draft.look_again(left)
+    draft.look_again(min(left, start.LOOK_EVERY))
     if trouble is not None:
         before = find(seen.status.conditions, "Running")
         draft.phase("Starting", *trouble)

@@ -62,6 +62,9 @@ class LocalKube:
             if wanted.items() <= (document["metadata"].get("labels") or {}).items()
         ]
 
+    async def warnings(self, kind: Kind, namespace: str) -> Sequence[Document]:
+        return []  # a process that cannot start says so itself
+
     async def create(self, kind: Kind, document: Document) -> Document:
         if kind == EVENT:
             self._on_event(document)

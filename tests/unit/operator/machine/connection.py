@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 from finetune_operator.errors import ConflictError, NoProgressError, NotFoundError, UnavailableError
@@ -124,6 +124,10 @@ class Connection:
         self._request()
         wanted = dict(pair.split("=") for pair in labels.split(","))
         return [d for d in self._api.all(kind) if wanted.items() <= d["metadata"].get("labels", {}).items()]
+
+    async def warnings(self, kind: Kind, namespace: str) -> Sequence[Document]:
+        self._request()
+        return []  # pods of this model can always be made
 
     async def create(self, kind: Kind, document: Document) -> Document:
         return self._write(lambda: self._api.create(kind, document), is_create=True)
