@@ -5,14 +5,15 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-KEPT_LINES = 200
+KEPT_LINES = 400
 _LINES, _CHARACTERS = 3, 600
 
 # What stands for a cause, the surest first.
 _CAUSES = tuple(
     re.compile(pattern)
     for pattern in (
-        r"what\(\):|terminate called|Fatal Python error|Assertion .* failed|panicked at|ncclSystemError|Xid",
+        r"what\(\):|Assertion .* failed|panicked at|ncclSystemError|Xid",
+        r"terminate called|Fatal Python error",
         r"^\s*[A-Za-z_.]*(Error|Exception|Interrupt|Exit)\b\s*(:|$)",
         r"(?i)\b(error|fatal|abort|assert|killed|out of memory|segmentation fault|bus error)",
     )
@@ -43,9 +44,9 @@ def _together(spoken: Sequence[str], telling: Sequence[int], at: int) -> list[st
     if "what():" in lines[0] and at > 0 and "terminate called" in spoken[at - 1]:
         lines.insert(0, spoken[at - 1].strip())
     if "Fatal Python error" in lines[0]:
-        lines += [
-            spoken[index].strip() for index in telling if index > at and spoken[index].strip().startswith("File ")
-        ]
+        later = [spoken[index].strip() for index in telling if index > at]
+        crashed = next((index for index, line in enumerate(later) if line.startswith("Current thread")), 0)
+        lines += [line for line in later[crashed:] if line.startswith("File ")]
     return lines[:_LINES]
 
 

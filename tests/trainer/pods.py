@@ -1,0 +1,192 @@
+"""Pods of an attempt on this machine: real supervisors with real ranks, forked where the libraries are loaded."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import sys
+import tempfile
+import time
+import traceback
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import psutil
+
+from finetune_api.trainer_contract import AttemptRecord, ExitCode, ProgressReport
+from finetune_trainer.records import read_progress
+
+from .attempts import PATIENCE_SECONDS, AJob, _free_port
+
+FOR_EVER = 1_000_000.0
+"""Seconds: a timeout that no test would live to see."""
+
+
+class Pod:
+    """One supervisor and its ranks."""
+
+    def __init__(
+        self, job: AJob, port: int, node: int, nodes: int, hang_seconds: float, before: Callable[[int], None]
+    ) -> None:
+        """`before(rank)` runs in each rank before the recipe, to break something there."""
+        self.job = job
+        self.node = node
+        number = len(list(job.volume.glob("pod-*.log")))
+        self._log = job.volume / f"pod-{number}-{node}.log"
+        self._message = job.volume / f"message-{number}-{node}"
+        self.scratch = job.volume / f"scratch-{number}-{node}"
+        self.scratch.mkdir()
+        self.status: int | None = None
+        environment = {
+            "FINETUNE_CONFIG": job.config.encode(),
+            "FINETUNE_TERMINATION_MESSAGE": str(self._message),
+            "TMPDIR": str(self.scratch),
+            "PET_NNODES": str(nodes),
+            "PET_NODE_RANK": str(node),
+            "PET_MASTER_ADDR": "127.0.0.1",
+            "PET_MASTER_PORT": str(port),
+            "FINETUNE_GANG_PORT": str(port + 1),
+        }
+        self.pid = os.fork()
+        if self.pid == 0:
+            _supervise(self._log, environment, hang_seconds, before)
+        self.process = psutil.Process(self.pid)
+
+    @property
+    def ranks(self) -> list[psutil.Process]:
+        """The rank processes, by their numbers."""
+        children: list[psutil.Process] = self.process.children()
+        return sorted(children, key=lambda child: child.pid)
+
+    @property
+    def report(self) -> ProgressReport | None:
+        """The progress report that rank 0 keeps on its node."""
+        found = list(self.scratch.glob("finetune-*/progress.json"))
+        return read_progress(found[0].parent) if found else None
+
+    @property
+    def ended(self) -> bool:
+        if self.status is None:
+            done, status = os.waitpid(self.pid, os.WNOHANG)
+            self.status = status if done else None
+        return self.status is not None
+
+    @property
+    def code(self) -> ExitCode:
+        assert self.status is not None
+        return ExitCode(os.waitstatus_to_exitcode(self.status))
+
+    @property
+    def record(self) -> AttemptRecord:
+        """The termination message."""
+        return AttemptRecord.load(self._message.read_bytes())
+
+    @property
+    def log(self) -> str:
+        return self._log.read_text("utf-8", "replace")
+
+    def kill(self) -> None:
+        """SIGKILL to the supervisor; its ranks go with it."""
+        os.kill(self.pid, signal.SIGKILL)
+
+
+class Pods(list[Pod]):
+    """All pods of an attempt."""
+
+    def until(self, condition: Callable[[], object], what: str) -> None:
+        """Waits until the condition holds."""
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while not condition():
+            assert time.monotonic() < deadline, f"{what} never came:\n{self.logs}"
+            time.sleep(0.02)
+
+    def until_step(self, step: int) -> None:
+        """Waits until the attempt has done a step."""
+
+        def reached() -> bool:
+            assert not any(pod.ended for pod in self), f"ended before step {step}:\n{self.logs}"
+            report = self[0].report
+            return report is not None and report.step >= step
+
+        self.until(reached, f"step {step}")
+
+    def wait(self) -> list[AttemptRecord]:
+        """Waits until all pods have ended; the records of those that could write one."""
+        for pod in self:
+            self.until(lambda pod=pod: pod.ended, f"the end of pod {pod.node}")  # type: ignore[misc]  # mypy cannot infer it
+        return [pod.record for pod in self if pod.status is not None and not os.WIFSIGNALED(pod.status)]
+
+    @property
+    def logs(self) -> str:
+        return "\n".join(pod.log for pod in self)
+
+
+@contextmanager
+def pods(
+    job: AJob, *, nodes: int = 1, ranks: int = 1, hang_seconds: float = FOR_EVER,
+    before: Callable[[int], None] = lambda _: None,
+) -> Iterator[Pods]:  # fmt: skip
+    """An attempt of `nodes` pods with `ranks` ranks each; whatever is left of it is killed."""
+    world = {"device": "CPU", "nodes": nodes, "processesPerNode": ranks}
+    port = _free_port()
+    of_nodes = job.with_config(world=world)
+    started = Pods(Pod(of_nodes, port, node, nodes, hang_seconds, before) for node in range(nodes))
+    try:
+        yield started
+    finally:
+        for pod in started:
+            if not pod.ended:
+                pod.kill()
+                os.waitpid(pod.pid, 0)
+
+
+def _supervise(log: Path, environment: Mapping[str, str], hang_seconds: float, before: Callable[[int], None]) -> None:
+    """What process 1 does, in a fork; never returns. Every timeout is set so far away that only events can end it."""
+    code = 70
+    try:
+        output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        os.dup2(output, 1)
+        os.dup2(output, 2)
+        sys.stdout, sys.stderr = os.fdopen(1, "w", closefd=False), os.fdopen(2, "w", closefd=False)
+        os.environ |= environment
+        logging.getLogger().handlers.clear()
+        tempfile.tempdir = None
+        from finetune_trainer import activity, ranks, supervisor, watch
+
+        watch.SECONDS_FOR_THE_OTHERS = FOR_EVER
+        activity.INTERVAL_SECONDS = 0.5
+        supervisor._hang_seconds = lambda _: hang_seconds
+        ranks.begin = lambda environment, errors: _begin(environment, errors, before)
+        supervisor._termination.listen()
+        code = supervisor.main()
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        sys.stderr.flush()
+        os._exit(code)
+
+
+def _begin(environment: Mapping[str, str], errors: int, before: Callable[[int], None]) -> int:
+    """Starts a rank as `ranks.begin` does, by a fork."""
+    pid = os.fork()
+    if pid:
+        return pid
+    code = 70
+    try:
+        signal.set_wakeup_fd(-1)
+        for number in (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, signal.SIG_DFL)
+        os.dup2(errors, 2)
+        os.environ |= environment
+        from finetune_trainer import worker
+
+        worker._interruption.listen()
+        before(int(environment.get("RANK", "0")))
+        code = worker.main()
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        sys.stderr.flush()
+        os._exit(code)
