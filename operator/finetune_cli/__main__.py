@@ -20,12 +20,29 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
     epilog="Exit codes: 0 done, 1 the job failed, 2 wrong command line, 3 manifest wrong or not supported, "
-    "4 cannot start here, 5 left suspended or cancelled, 130 interrupted.",
+    "4 cannot start here, 5 left suspended or cancelled, 6 no such job, 7 the job has ended, 8 no cluster, "
+    "130 interrupted.",
 )
 Files = Annotated[list[str], typer.Argument(metavar="FILE...", help="Manifests; - is standard input.")]
 Manifest = Annotated[str, typer.Argument(metavar="FILE", help="The manifest; - is standard input.")]
 JobName = Annotated[str | None, typer.Option("--job", metavar="NAME", help="Which job, where the file holds several.")]
 Pairs = list[str]
+
+
+def _jobs(context: typer.Context, incomplete: str) -> list[str]:
+    from .steering.completion import names
+
+    return names(context.params, incomplete)
+
+
+TheJob = Annotated[str, typer.Argument(metavar="JOB", help="The job's name.", autocompletion=_jobs)]
+Namespace = Annotated[
+    str | None, typer.Option("--namespace", "-n", metavar="NAME", help="Its namespace; else the context's.")
+]
+Context = Annotated[str | None, typer.Option(metavar="NAME", help="A context of the kubeconfig; else the current one.")]
+RunOutput = Annotated[
+    Path | None, typer.Option("--output", metavar="DIR", help="For a `finetune run` on this machine: its --output.")
+]
 
 
 @app.command()
@@ -44,6 +61,42 @@ def run(
     from .running.command import run_job
 
     raise typer.Exit(run_job(file, claim or [], config_map or [], output, job))
+
+
+@app.command()
+def pause(
+    job: TheJob,
+    namespace: Namespace = None,
+    context: Context = None,
+    output: RunOutput = None,
+    wait: Annotated[bool, typer.Option("--wait", help="Return when the job is Suspended.")] = False,
+) -> None:
+    """Save a checkpoint and give the devices back, until the job is resumed."""
+    _steer("pause", job, namespace, context, output, wait)
+
+
+@app.command()
+def resume(
+    job: TheJob,
+    namespace: Namespace = None,
+    context: Context = None,
+    output: RunOutput = None,
+    wait: Annotated[bool, typer.Option("--wait", help="Return when the job is Running.")] = False,
+) -> None:
+    """Let a paused job go on from its checkpoint."""
+    _steer("resume", job, namespace, context, output, wait)
+
+
+@app.command()
+def cancel(
+    job: TheJob,
+    namespace: Namespace = None,
+    context: Context = None,
+    output: RunOutput = None,
+    wait: Annotated[bool, typer.Option("--wait", help="Return when the job is Cancelled.")] = False,
+) -> None:
+    """End a job for good. Its checkpoints and its record are kept."""
+    _steer("cancel", job, namespace, context, output, wait)
 
 
 @app.command()
@@ -70,6 +123,15 @@ def version() -> None:
     from finetune_api.v1alpha1 import API_VERSION
 
     typer.echo(f"finetune {installed('finetune-operator')} ({API_VERSION})")
+
+
+def _steer(
+    wish: str, job: str, namespace: str | None, context: str | None, output: Path | None, wait: bool
+) -> NoReturn:
+    from .steering.command import Place, steer
+    from .steering.wish import Wish
+
+    raise typer.Exit(steer(job, Wish(wish), Place(namespace, context, output), wait))
 
 
 def main() -> NoReturn:

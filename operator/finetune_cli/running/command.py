@@ -17,6 +17,7 @@ from finetune_operator.kube.local.devices import gpus
 from ..checking import only_job
 from ..errors import Exit
 from ..manifest import read
+from . import requests
 from .directories import directories
 from .ending import conclude
 from .live import LiveView
@@ -34,6 +35,7 @@ def run_job(file: str, claims: Sequence[str], config_maps: Sequence[str], output
     lock = RunLock(places.state(job.metadata.name) / "lock")
     try:
         lock.take(lambda text: console.print(text))
+        requests.take(places.state(job.metadata.name))  # what was left for an earlier run
         with _view(console, job.metadata.name) as view:
             _warn_of_devices(view, resolved)
             session = Session(job, places, view, lock)

@@ -31,7 +31,11 @@ def conclude(console: Console, session: Session, job: Document) -> Exit:
     if session.interrupts:
         _interrupted(console, job)
         return Exit.INTERRUPTED
-    console.print(f"{phase}: the manifest says {'cancel' if phase == 'Cancelled' else 'suspend'}: true")
+    asked = "cancel" if phase == "Cancelled" else "suspend"
+    if getattr(session.manifest.spec, asked):
+        console.print(f"{phase}: the manifest says {asked}: true")
+    else:
+        console.print(f"cancelled{_at_step(job)}; its checkpoints and record are kept")
     return Exit.NOT_FINISHED
 
 
@@ -79,9 +83,12 @@ def _failed(console: Console, session: Session, status: Document) -> None:
 
 
 def _interrupted(console: Console, job: Document) -> None:
+    console.print(f"paused{_at_step(job)}; the same command continues it")
+
+
+def _at_step(job: Document) -> str:
     latest = ((job.get("status") or {}).get("checkpoint") or {}).get("latest") or {}
-    at = f" at step {latest['step']}" if latest else ""
-    console.print(f"paused{at}; the same command continues it")
+    return f" at step {latest['step']}" if latest else ""
 
 
 def _how_to_load(manifest: FineTuneJob, directory: Path, adapter: bool) -> str:

@@ -22,7 +22,7 @@ class RunLock:
         """Takes the lock; waits for the trainer of a run that was killed. Raises CannotStartError for a living run."""
         deadline, told = time.monotonic() + patience_seconds, False
         while not self._try():
-            holder = self._holder()
+            holder = self._said()
             if holder is not None and _is_alive(holder):
                 raise CannotStartError(
                     f"process {holder} runs this job on the same --output: wait for it or end it first"
@@ -36,6 +36,14 @@ class RunLock:
         os.ftruncate(self.descriptor, 0)
         os.pwrite(self.descriptor, str(os.getpid()).encode(), 0)
 
+    def holder(self) -> int | None:
+        """The living run that holds the lock; None where there is none, or only the trainer of a killed one."""
+        if self._try():
+            fcntl.flock(self.descriptor, fcntl.LOCK_UN)
+            return None
+        holder = self._said()
+        return holder if holder is not None and _is_alive(holder) else None
+
     def release(self) -> None:
         os.close(self.descriptor)
 
@@ -46,7 +54,7 @@ class RunLock:
             return False
         return True
 
-    def _holder(self) -> int | None:
+    def _said(self) -> int | None:
         text = os.pread(self.descriptor, 32, 0).decode("ascii", "replace").strip()
         return int(text) if text.isdigit() else None
 

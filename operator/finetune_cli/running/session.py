@@ -23,6 +23,7 @@ from finetune_operator.kube.local.store import load
 from finetune_operator.kube.protocol import FINE_TUNE_JOB, POD, Change, Document, Kind
 from finetune_operator.settings import Settings
 
+from . import requests
 from .lock import RunLock
 
 NAMESPACE = "default"
@@ -55,6 +56,8 @@ class Session:
     view: View
     lock: RunLock
     interrupts: int = 0
+    held: bool = False
+    """Another process asked for a pause: the run stays and waits to be resumed."""
 
     @property
     def state(self) -> Path:
@@ -72,6 +75,7 @@ class Session:
         with operator_log(self.state / "operator.log"):
             working = asyncio.create_task(controller.run())
             showing = asyncio.create_task(self._show_progress(kube))
+            listening = asyncio.create_task(self._listen_to_requests(kube))
             self._listen_to_signals(kube, over)
             try:
                 await kube.create(FINE_TUNE_JOB, starting_point(self.manifest, load(self.state / "job.json")))
@@ -81,7 +85,7 @@ class Session:
                     working.result()
                 await controller.announcer.flush()
             finally:
-                await _cancelled(working, showing)
+                await _cancelled(working, showing, listening)
                 await kube.close()
         return kube.store.get(FINE_TUNE_JOB, NAMESPACE, self.manifest.metadata.name)
 
@@ -90,7 +94,8 @@ class Session:
             return
         self.view.job(document)
         phase = document.get("status", {}).get("phase")
-        if phase in TERMINAL or (phase == "Suspended" and document["spec"].get("suspend")) or refusal(document):
+        paused = phase == "Suspended" and document["spec"].get("suspend")
+        if phase in TERMINAL or (paused and not self.held) or refusal(document):
             over.set()
 
     async def _show_progress(self, kube: LocalKube) -> None:
@@ -98,6 +103,17 @@ class Session:
             for pod in await kube.list(POD, NAMESPACE, ""):
                 with contextlib.suppress(NoProgressError, ValueError):
                     self.view.report(ProgressReport.load(await kube.progress(NAMESPACE, pod["metadata"]["name"], None)))
+            await asyncio.sleep(_REFRESH_SECONDS)
+
+    async def _listen_to_requests(self, kube: LocalKube) -> None:
+        """Takes what `finetune pause`, `resume` and `cancel` leave for this run."""
+        while True:
+            asked = requests.take(self.state)
+            if asked and not self.interrupts:
+                self.held = bool(asked.get("suspend"))
+                if self.held:
+                    self.view.say("pausing as asked: `finetune resume` goes on here, Ctrl-C leaves the job paused")
+                kube.store.change(FINE_TUNE_JOB, NAMESPACE, self.manifest.metadata.name, spec=asked)
             await asyncio.sleep(_REFRESH_SECONDS)
 
     def _listen_to_signals(self, kube: LocalKube, over: asyncio.Event) -> None:
@@ -108,9 +124,13 @@ class Session:
     def _interrupted(self, kube: LocalKube, over: asyncio.Event) -> None:
         """First: suspend, as `spec.suspend: true` does on a cluster. Again: kill."""
         self.interrupts += 1
-        if self.interrupts == 1:
+        name = self.manifest.metadata.name
+        if self.held and kube.store.get(FINE_TUNE_JOB, NAMESPACE, name)["status"].get("phase") == "Suspended":
+            over.set()
+        elif self.interrupts == 1:
+            self.held = False
             self.view.say("pausing: the trainer saves a checkpoint (Ctrl-C again to kill it)")
-            kube.store.change(FINE_TUNE_JOB, NAMESPACE, self.manifest.metadata.name, spec={"suspend": True})
+            kube.store.change(FINE_TUNE_JOB, NAMESPACE, name, spec={"suspend": True})
         else:
             self.view.say("killed")
             kube.kill()
@@ -181,7 +201,7 @@ def operator_log(path: Path) -> Iterator[None]:
 
 
 def _asked(job: Document) -> Document:
-    return {name: value for name, value in job["spec"].items() if name != "suspend"}
+    return {name: value for name, value in job["spec"].items() if name not in ("suspend", "cancel")}
 
 
 async def _cancelled(*tasks: asyncio.Task[None]) -> None:

@@ -1,0 +1,1 @@
+"""`finetune pause`, `resume` and `cancel`: of jobs on a cluster and of runs on this machine."""
