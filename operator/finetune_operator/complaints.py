@@ -1,7 +1,8 @@
 """Asks why pods are not made or not set up, where only the events of others say it; decides nothing.
 
-A quota or an admission policy that refuses pods shows in a warning of the Job controller and nowhere else, a volume that
-cannot be mounted in one of the kubelet. All jobs of a namespace share one request: the API server has no index of events.
+A quota or an admission policy that refuses pods shows in a warning of the Job controller and nowhere else, a volume
+that cannot be mounted in one of the kubelet. All jobs of a namespace share one request: the API server has no index of
+events.
 """
 
 from __future__ import annotations

@@ -48,6 +48,12 @@ def merge_report(status: FineTuneJobStatus, report: ProgressReport) -> None:
         _complete_history(status, report.previous)
 
 
+def take_last_words(status: FineTuneJobStatus, record: AttemptRecord) -> None:
+    """Takes over where a run stood whose attempt goes on."""
+    _merge_common(status, record.checkpoint, record.effective, record.warnings)
+    _complete_history(status, record)
+
+
 def _complete_history(status: FineTuneJobStatus, record: AttemptRecord) -> None:
     """Fills in what a run that was killed could not say itself, and the next one found on the volume."""
     known = {"run": record.run, "from_step": record.from_step, "to_step": checkpoint_step(status, record)}
@@ -172,7 +178,7 @@ def charge(status: FineTuneJobStatus, to: Charge | None) -> None:
     before = status.restarts or Restarts()
     more = {"total": before.total + 1}
     if to is not None:
-        more[to] = getattr(before, to) + 1
+        more[to] = (getattr(before, to) or 0) + 1
     status.restarts = before.model_copy(update=more)
 
 
@@ -180,3 +186,9 @@ def adapt(status: FineTuneJobStatus, adaptation: Adaptation) -> None:
     """Keeps what the next attempt does differently for its memory's sake."""
     effective = status.effective or EffectiveStatus()
     status.effective = effective.model_copy(update=adaptation.model_dump(exclude_none=True))
+
+
+def diverged(status: FineTuneJobStatus, step: int) -> None:
+    """Keeps, for all later attempts, the step before which the job goes back."""
+    effective = status.effective or EffectiveStatus()
+    status.effective = effective.model_copy(update={"diverged_at": step})

@@ -68,12 +68,23 @@ def _queued(draft: Draft) -> None:
     """Kueue holds the Job: it waits for its turn, perhaps again."""
     seen = draft.seen
     if seen.status.phase == "Queued":
+        _take_last_words(draft)
         return
     if deadline.running_since(seen) is not None:
         recording.close_run(draft.status, seen.attempt, "Preempted", draft.now, None)
         recording.charge(draft.status, "disruptions")
+        _take_last_words(draft)
         draft.normal("Preempted", f"attempt {seen.attempt} was preempted and waits in the queue; no retry is used up")
     draft.phase("Queued", "Queued", "the Job is suspended by its queue")
+
+
+def _take_last_words(draft: Draft) -> None:
+    """What a preempted run said at its end: its pods go before the Job is over, and nobody else will say it."""
+    seen, last = draft.seen, draft.status.history[-1] if draft.status.history else None
+    records = [record for pod in seen.pods if pod.ended and (record := pod.record(seen.uid))]
+    said = next((record for record in records if record.attempt == seen.attempt), None)
+    if last is not None and last.ended and last.run is None and said is not None:
+        recording.take_last_words(draft.status, said)
 
 
 def _starting(draft: Draft) -> None:
