@@ -34,8 +34,14 @@ def make_tokenizer(vocabulary: int = 512) -> Any:
     )
 
 
-def make_tiny_model(directory: Path, *, seed: int = 0, weights: bool = True, hidden: int = 64, layers: int = 2) -> Path:
-    """Writes model and tokenizer as save_pretrained does; without `weights` only configuration and tokenizer."""
+def make_tiny_model(
+    directory: Path, *, seed: int = 0, weights: bool = True, hidden: int = 64, layers: int = 2,
+    broken_character: str | None = None,
+) -> Path:  # fmt: skip
+    """Writes model and tokenizer as save_pretrained does; without `weights` only configuration and tokenizer.
+
+    `broken_character`: its embedding is infinite, as a row that overflowed; what contains it gives no finite loss.
+    """
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
 
@@ -51,13 +57,18 @@ def make_tiny_model(directory: Path, *, seed: int = 0, weights: bool = True, hid
         bos_token_id=tokenizer.bos_token_id,
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,
-        tie_word_embeddings=True,
+        tie_word_embeddings=broken_character is None,
     )
     directory.mkdir(parents=True, exist_ok=True)
     tokenizer.save_pretrained(directory)
     if weights:
         torch.manual_seed(seed)
-        LlamaForCausalLM(config).save_pretrained(directory)
+        model = LlamaForCausalLM(config)
+        if broken_character is not None:
+            (token,) = tokenizer.encode(broken_character, add_special_tokens=False)
+            with torch.no_grad():
+                model.get_input_embeddings().weight[token] = float("inf")
+        model.save_pretrained(directory)
     else:
         config.save_pretrained(directory)
     return directory

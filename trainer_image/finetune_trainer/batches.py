@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -44,6 +45,14 @@ class BatchOrder(Sampler[list[int]]):
         self._seed = seed
         self._like_length = like_length
         self._epoch = 0
+        self._passed: tuple[int, int] | None = None
+
+    def pass_over(self, start: int, end: int) -> None:
+        """From step `start` on (counted over all epochs, from 0) the rows of step `end` and those behind it are used.
+
+        What lies between is never learnt from; the end of the last epoch is filled from the epoch that would follow.
+        """
+        self._passed = (start, end)
 
     def set_epoch(self, epoch: int) -> None:
         self._epoch = epoch
@@ -59,6 +68,27 @@ class BatchOrder(Sampler[list[int]]):
 
     def steps(self, epoch: int) -> list[list[int]]:
         """The rows of each optimizer step of an epoch; only the last may be short."""
+        plain = self._plain(epoch)
+        if self._passed is None:
+            return plain
+        (start, end), length, full = self._passed, len(plain), len(self._lengths) // self._split.effective
+        # A short step has fewer micro-batches, which the loop expects at its place: its likes move among themselves.
+        is_short = [step % length >= full for step in range(start, end)]
+        short, others = sum(is_short), len(is_short) - sum(is_short)
+        moved = []
+        for place in range(length):
+            if epoch * length + place < start:
+                moved.append(plain[place])
+            elif place >= full:
+                moved.append(self._plain(epoch + short)[place])
+            else:
+                later, at = divmod(epoch * full + place + others, full)
+                moved.append(self._plain(later)[at])
+        return moved
+
+    @lru_cache(maxsize=4)  # noqa: B019  # one order lives as long as its run
+    def _plain(self, epoch: int) -> list[list[int]]:
+        """The steps of an epoch in which nothing is passed over."""
         # A linear map of (seed, epoch) would give seed 1 in epoch 0 what seed 0 has in epoch 1.
         generator = torch.Generator().manual_seed((self._seed * 1_000_003 + epoch * 7_919 + 12_345) % 2**63)
         order = torch.randperm(len(self._lengths), generator=generator)

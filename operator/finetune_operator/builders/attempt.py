@@ -33,6 +33,8 @@ class Attempt:
     """Of the FineTuneJob; Kueue's are handed on."""
     annotations: dict[str, str] = field(default_factory=dict)
     adaptation: Adaptation = field(default_factory=Adaptation)
+    diverged_at: int | None = None
+    """The step before which the job goes back."""
     avoid_node: str | None = None
     """A node whose devices could not be used."""
     jobs: tuple[JobStatus, ...] = ()

@@ -36,6 +36,7 @@ def config(attempt: Attempt) -> TrainerConfig:
             device="CUDA" if attempt.gpus else "CPU",
         ),
         adaptation=attempt.adaptation,
+        diverged_at=attempt.diverged_at,
         image=attempt.image,
     )
 

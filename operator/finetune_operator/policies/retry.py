@@ -11,14 +11,14 @@ from finetune_api.v1alpha1.spec import FineTuneJobSpec
 from finetune_api.v1alpha1.status import FineTuneJobStatus
 
 from .. import times
-from . import disruption, memory
+from . import disruption, divergence, memory
 from .ends import End
 
 MAXIMUM_RETRIES, BACKOFF, LONGEST_BACKOFF = 3, 10, 300
 CHARGED = frozenset({"Crash", "Hang", "DeviceUnavailable", "StartDeadlineExceeded", disruption.TOO_OFTEN})
 """Reasons in history that use up retries and are waited after."""
 
-Charge = Literal["failures", "out_of_memory", "disruptions", "hangs"]
+Charge = Literal["failures", "out_of_memory", "disruptions", "hangs", "divergences"]
 
 _ADVICE = {
     "Hang": "See the stacks of all ranks in the log; raise retryPolicy.hangTimeoutSeconds if the step was only slow.",
@@ -39,6 +39,8 @@ class Verdict:
     advice: str = ""
     charge: Charge | None = None
     adaptation: Adaptation | None = None
+    diverged_at: int | None = None
+    """The step before which the next attempt goes back."""
 
 
 def verdict(end: End, status: FineTuneJobStatus, spec: FineTuneJobSpec, checkpoint_step: int | None) -> Verdict:
@@ -46,8 +48,10 @@ def verdict(end: End, status: FineTuneJobStatus, spec: FineTuneJobSpec, checkpoi
     advice = (end.record.advice if end.record else "") or _ADVICE.get(end.reason, "")
     if end.name == "Finished":
         return Verdict("Succeeded", "Finished")
-    if end.name in ("UserError", "Diverged"):
+    if end.name == "UserError":
         return Verdict("Failed", end.name, advice)
+    if end.name == "Diverged":
+        return _diverged(end, status, spec, advice)
     if end.name in ("DeviceOutOfMemory", "HostOutOfMemory"):
         adaptation, said = memory.adapt(end, status, spec)
         if adaptation is None:
@@ -58,6 +62,14 @@ def verdict(end: End, status: FineTuneJobStatus, spec: FineTuneJobSpec, checkpoi
             return Verdict("Retry", end.reason, advice, "disruptions")
         return _charged(disruption.TOO_OFTEN, _ADVICE[disruption.TOO_OFTEN], "failures", status, spec)
     return _charged(end.name, advice, "hangs" if end.name == "Hang" else "failures", status, spec)
+
+
+def _diverged(end: End, status: FineTuneJobStatus, spec: FineTuneJobSpec, advice: str) -> Verdict:
+    if divergence.goes_back(status, spec):
+        step = divergence.step_of(end, status)
+        return Verdict("Retry", end.name, divergence.said(step), "divergences", diverged_at=step)
+    again = divergence.AGAIN if divergence.went_back(status) else ""
+    return Verdict("Failed", end.name, f"{again} {advice}".strip())
 
 
 def _charged(reason: str, advice: str, charge: Charge, status: FineTuneJobStatus, spec: FineTuneJobSpec) -> Verdict:

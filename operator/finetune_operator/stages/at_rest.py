@@ -113,6 +113,7 @@ def _start(draft: Draft, spec: FineTuneJobSpec, settings: Settings) -> None:
         spec=resolution.spec,
         image=image,
         adaptation=memory.current(seen.status),
+        diverged_at=seen.status.effective.diverged_at if seen.status.effective else None,
         avoid_node=_node_to_avoid(draft),
         jobs=seen.jobs,
     )

@@ -58,7 +58,9 @@ def _succeeded(draft: Draft, end: End) -> None:
 
 def _bad(draft: Draft, spec: FineTuneJobSpec, end: End, verdict: retry.Verdict) -> None:
     seen, status = draft.seen, draft.status
-    status.failure = recording.failure(end, seen.attempt, verdict.reason, verdict.advice)
+    ranks_per_node = max(1, (spec.compute.gpus_per_node or 0) if spec.compute else 0)
+    status.failure = recording.failure(end, seen.attempt, verdict.reason, verdict.advice, ranks_per_node)
+    recording.blame(status, status.failure)
     said = f"attempt {seen.attempt} ended: {verdict.reason}" + (f": {end.message}" if end.message else "")
     if verdict.outcome == "Failed":
         spent = verdict.reason in retry.CHARGED
@@ -69,6 +71,9 @@ def _bad(draft: Draft, spec: FineTuneJobSpec, end: End, verdict: retry.Verdict) 
         recording.adapt(status, verdict.adaptation)
         recording.because(status, [verdict.advice])
         draft.normal("Adapted", verdict.advice)
+    if verdict.diverged_at is not None:
+        recording.diverged(status, verdict.diverged_at)
+        draft.warn("Rewinding", verdict.advice)
     status.attempt = seen.attempt + 1
     if deadline_passed(draft, spec):
         fail_deadline(draft)

@@ -103,7 +103,8 @@ def train(rank: Rank) -> dict[str, Any]:
     )  # fmt: skip
     progress.effective(effective)
     progress.update(now=True, total_steps=schedule.total_steps)
-    if rank.leads and earlier is None:
+    record = earlier
+    if rank.leads and record is None:
         from ..report import library_versions
 
         revisions = {**data.revisions, **({source.name: model_config._commit_hash} if source.is_hub else {})}
@@ -117,11 +118,16 @@ def train(rank: Rank) -> dict[str, Any]:
     from transformers import TrainerState
     from transformers.trainer import TRAINER_STATE_NAME
 
-    newest = None
-    if rank.leads and (resumes(config) or not is_first_run_of_job(results, rank.run, config.job.uid)):
-        found = checkpoints.newest_valid(results.checkpoints, claim, progress.warn, rank.heartbeat)
+    from ..rewind import resume_point
+
+    newest, rewind = None, None
+    if record is not None and rank.leads:
+        # After start_afresh there is nothing to be found.
+        found, rewind = resume_point(config, record, results, claim, progress.warn, rank.heartbeat)
         newest = found.path if found else None
-    newest = world.from_leader(newest)
+    newest, rewind = world.from_leader((newest, rewind))
+    if rewind is not None:
+        order.pass_over(rewind.to_step, rewind.diverged_at)
     state = TrainerState.load_from_json(str(newest / TRAINER_STATE_NAME)) if newest else TrainerState()
     from_step = state.global_step
     if newest:

@@ -45,7 +45,12 @@ class Life:
         """What did not hold, in words."""
         self.restarts = 0
         self.api.watcher = self._check
-        self._manifest = a_manifest().on_nodes(nodes).retrying(maxRetries=MAXIMUM_RETRIES).suspended(suspended)
+        self._manifest = (
+            a_manifest()
+            .on_nodes(nodes)
+            .retrying(maxRetries=MAXIMUM_RETRIES, onDivergence="RewindOnce")
+            .suspended(suspended)
+        )
         self._patches = self._fake_clocks()
         self.loop = Loop(self.clock)
         self.loop.set_exception_handler(lambda loop, context: None)  # of tasks that died with their process
@@ -179,12 +184,19 @@ class Life:
         used = sum(after.get("restarts", {}).get(kind, 0) for kind in ("failures", "hangs"))
         if used > MAXIMUM_RETRIES:
             self.broken.append(f"{used} retries were used up")
+        if (after.get("restarts", {}).get("divergences") or 0) > 1:
+            self.broken.append("it went back before a divergence more than once")
         if after.get("activeSeconds", 0) < before.get("activeSeconds", 0):
             self.broken.append("activeSeconds fell")
 
     def _check_start(self, pod: Document) -> None:
         trainer = self.cluster.trainers[pod["metadata"]["name"]]
         mine = owners(pod)[0]
+        diverged = self.status().get("effective", {}).get("divergedAt")
+        if trainer.config.job.uid == (self.job() or {}).get("metadata", {}).get("uid") and (
+            trainer.config.diverged_at != diverged
+        ):
+            self.broken.append(f"attempt {trainer.config.attempt} goes back before {trainer.config.diverged_at}")
         others = self.live_attempts(trainer.config.job.uid) - {mine}
         if others:
             self.broken.append(f"attempt {trainer.config.attempt} starts beside {sorted(others)}")
