@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any
 
 from kubernetes import client
@@ -71,6 +72,16 @@ class Jobs:
 
     def delete_child(self, name: str, policy: str = "Background") -> None:
         self._batch.delete_namespaced_job(name, self.namespace, propagation_policy=policy)
+
+    @staticmethod
+    def seconds_between(start: str, end: str) -> float:
+        """Seconds between two moments of a status."""
+        return (datetime.fromisoformat(end) - datetime.fromisoformat(start)).total_seconds()
+
+    @classmethod
+    def seconds_since(cls, start: str) -> float:
+        """Seconds since a moment of a status."""
+        return cls.seconds_between(start, datetime.now(UTC).isoformat())
 
     def events(self, name: str) -> list[str]:
         """Reasons of the events about a job, oldest first."""
