@@ -56,6 +56,14 @@ class Workplace:
         said, _ = process.communicate(timeout=DEADLINE)
         return process.returncode, said
 
+    def steer(self, *arguments: str) -> tuple[int, str]:
+        """Runs `finetune pause`, `resume` or `cancel` beside the run; exit code and what was printed."""
+        command = [sys.executable, "-m", "finetune_cli", *arguments, "local", "--output", "out"]
+        ended = subprocess.run(
+            command, cwd=self.root, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=DEADLINE
+        )
+        return ended.returncode, ended.stdout
+
     @property
     def job(self) -> dict[str, Any]:
         """The FineTuneJob as the run keeps it."""
@@ -174,6 +182,67 @@ def test_an_interrupt_pauses_with_a_checkpoint(workplace: Workplace, started: su
     assert workplace.job["status"]["phase"] == "Suspended"
     assert f"paused at step {max(workplace.steps())}" in said
     assert not workplace.trainers()
+
+
+def test_another_terminal_pauses_and_resumes_a_run_which_stays_and_goes_on(
+    workplace: Workplace, started: subprocess.Popen[str]
+) -> None:
+    await_that(lambda: len(workplace.steps()) >= 3)
+
+    code, said = workplace.steer("pause", "--wait")
+
+    assert code == Exit.SUCCEEDED, said
+    paused_at = max(workplace.steps())
+    assert f"local is paused at the checkpoint of step {paused_at}" in said
+    assert not workplace.trainers()
+    assert workplace.steer("pause")[0] == Exit.SUCCEEDED
+
+    code, said = workplace.steer("resume", "--wait")
+
+    assert code == Exit.SUCCEEDED, said
+    printed, _ = started.communicate(timeout=DEADLINE)
+    assert started.returncode == Exit.SUCCEEDED, printed
+    assert "pausing as asked" in printed
+    assert workplace.job["status"]["history"][-1]["fromStep"] == paused_at
+    assert workplace.steps() == list(range(1, 61))
+    assert workplace.steer("pause")[0] == Exit.ENDED
+
+
+def test_another_terminal_cancels_a_run(workplace: Workplace, started: subprocess.Popen[str]) -> None:
+    await_that(lambda: len(workplace.steps()) >= 3)
+
+    code, said = workplace.steer("cancel", "--wait")
+
+    assert code == Exit.SUCCEEDED, said
+    assert "local is cancelled at the checkpoint of step" in said
+    printed, _ = started.communicate(timeout=DEADLINE)
+    assert started.returncode == Exit.NOT_FINISHED, printed
+    assert "its checkpoints and record are kept" in printed
+    assert workplace.steer("cancel")[0] == Exit.SUCCEEDED
+
+
+def test_a_run_that_was_killed_is_paused_and_cancelled_on_paper(
+    workplace: Workplace, started: subprocess.Popen[str]
+) -> None:
+    await_that(lambda: len(workplace.steps()) >= 3)
+    started.kill()
+
+    code, said = workplace.steer("pause")
+
+    assert code == Exit.SUCCEEDED, said
+    assert workplace.job["status"]["phase"] == "Suspended"
+    code, said = workplace.steer("resume")
+    assert code == Exit.CANNOT_START
+    assert "the `finetune run` that began it continues it" in said
+    assert workplace.steer("cancel")[0] == Exit.SUCCEEDED
+    assert workplace.job["status"]["phase"] == "Cancelled"
+
+
+def test_a_job_that_was_never_run_here_is_said_with_those_that_were(workplace: Workplace) -> None:
+    code, said = workplace.steer("pause")
+
+    assert code == Exit.NO_SUCH_JOB
+    assert "the jobs there are none" in said
 
 
 def test_two_nodes_train_as_one(workplace: Workplace) -> None:
