@@ -96,7 +96,7 @@ def digest_of(file: Path, heartbeat: Callable[[int], None] = lambda _: None) -> 
 
 def complete(directory: Path) -> list[Checkpoint]:
     """The checkpoints that have a manifest and files of the right sizes, oldest first."""
-    return [checkpoint for path in _candidates(directory) if (checkpoint := _opened(path)) is not None]
+    return [checkpoint for path in _candidates(directory) if (checkpoint := opened(path)) is not None]
 
 
 def newest_valid(
@@ -104,7 +104,7 @@ def newest_valid(
 ) -> Checkpoint | None:
     """The newest checkpoint whose sizes and digests are right. What is torn is renamed to `.torn` and reported."""
     for path in reversed(_candidates(directory)):
-        checkpoint = _opened(path)
+        checkpoint = opened(path)
         if checkpoint is None:
             reason = "it has no manifest, or files are missing or cut short"
         elif (wrong := _wrong_content(checkpoint, heartbeat)) is not None:
@@ -155,7 +155,8 @@ def _candidates(directory: Path) -> list[Path]:
     return [path for _, path in sorted(named, key=lambda pair: (int(pair[0][1]), int(pair[0][2])))]
 
 
-def _opened(path: Path) -> Checkpoint | None:
+def opened(path: Path) -> Checkpoint | None:
+    """The checkpoint in a directory, where it has a manifest and files of the right sizes."""
     try:
         manifest = CheckpointManifest.load((path / MANIFEST).read_bytes())
         sound = all((path / file.path).stat().st_size == file.bytes for file in manifest.files)

@@ -15,7 +15,7 @@ def model_card(config: TrainerConfig, report: dict[str, Any], base: ModelSource)
     adapter = report["output"]["adapter"]
     effective = report["effective"]
     header = ["---", f"library_name: {'peft' if adapter else 'transformers'}"]
-    if base.is_hub:
+    if base.is_hub and not base.adapters:
         header.append(f"base_model: {base.name}")
     header += ["pipeline_tag: text-generation", "tags:", "- finetune-operator", "---", ""]
     metrics = [f"| {name} | {value:.4f} |" for name, value in report["metrics"].items() if value is not None]
@@ -58,6 +58,10 @@ def _loading(adapter: bool, base: ModelSource) -> list[str]:
             "from transformers import AutoModelForCausalLM, AutoTokenizer",
             "",
             f'base = AutoModelForCausalLM.from_pretrained("{name}")',
+            *(
+                f'base = PeftModel.from_pretrained(base, "path/to/the/output/of/{merged.job}").merge_and_unload()'
+                for merged in base.adapters
+            ),
             'model = PeftModel.from_pretrained(base, "path/to/this/directory")',
             'tokenizer = AutoTokenizer.from_pretrained("path/to/this/directory")',
         ]

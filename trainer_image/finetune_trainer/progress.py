@@ -98,19 +98,24 @@ class Journal:
         """(step, value) of every entry that has the name, in order."""
         return [(entry["step"], entry[name]) for entry in self.entries if entry.get(name) is not None]
 
+    @property
+    def began_at(self) -> int:
+        """The step of which nothing before is known: 0, or that of a checkpoint which came without its figures."""
+        return next((entry["step"] for entry in self.entries if entry.get("began")), 0)
+
     def close(self) -> None:
         self._file.close()
         if self._events is not None:
             self._events.close()
 
 
-def mean_over_steps(curve: Iterable[tuple[int, float]]) -> float | None:
-    """The mean of a curve whose points each stand for the steps since the point before."""
-    total, last = 0.0, 0
+def mean_over_steps(curve: Iterable[tuple[int, float]], after: int = 0) -> float | None:
+    """The mean of a curve after a step; its points each stand for the steps since the point before."""
+    total, last = 0.0, after
     for step, value in curve:
         total += value * (step - last)
         last = step
-    return total / last if last else None
+    return total / (last - after) if last > after else None
 
 
 def _tag(name: str) -> str:

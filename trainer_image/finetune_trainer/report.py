@@ -30,7 +30,7 @@ def final_metrics(journal: Journal) -> dict[str, float | None]:
     metrics: dict[str, float | None] = {}
     losses = journal.values("loss")
     if losses:
-        metrics["train_loss"] = mean_over_steps(losses)
+        metrics["train_loss"] = mean_over_steps(losses, journal.began_at)
         metrics["last_loss"] = losses[-1][1]
     for name in ("eval_loss", "eval_perplexity", "base_eval_loss", "base_eval_perplexity"):
         values = journal.values(name)

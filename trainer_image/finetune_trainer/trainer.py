@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import DataLoader
 from transformers import Trainer
 from transformers.trainer import TRAINER_STATE_NAME
@@ -22,6 +23,11 @@ from .settings import Settings
 from .world import World
 
 logger = logging.getLogger(__name__)
+
+
+def _numbers(group: dict[str, Any]) -> dict[str, Any]:
+    """What a person wrote for a group of parameters; the rate is the schedule's."""
+    return {name: value for name, value in group.items() if name not in ("params", "lr")}
 
 
 class RecipeTrainer(Trainer):
@@ -124,6 +130,23 @@ class RecipeTrainer(Trainer):
         self._save_rng_state(str(directory))
         if self.args.should_save:
             self.state.save_to_json(str(directory / TRAINER_STATE_NAME))
+
+    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+        """The state of both, under this job's own numbers: a branch may have others than the job it started from."""
+        groups: list[dict[str, Any]] = getattr(self.optimizer, "param_groups", [])
+        own = [_numbers(group) for group in groups]
+        rates = list(getattr(self.lr_scheduler, "base_lrs", ()))
+        super()._load_optimizer_and_scheduler(checkpoint)
+        groups = getattr(self.optimizer, "param_groups", [])
+        for group, numbers in zip(groups, own, strict=True):
+            group.update(numbers)
+        scheduler = self.lr_scheduler
+        if isinstance(scheduler, LambdaLR):
+            step = scheduler.last_epoch
+            scheduler.base_lrs = rates
+            scheduler._last_lr = [rate * of(step) for rate, of in zip(rates, scheduler.lr_lambdas, strict=True)]
+            for group, rate in zip(groups, scheduler._last_lr, strict=True):
+                group["lr"] = rate
 
     def load_weights(self, directory: Path) -> None:
         """Takes over the weights of a checkpoint, nothing else."""

@@ -9,8 +9,11 @@ from finetune_api.v1alpha1.tuning import Tuning
 from ..errors import ConfigError
 
 
-def attach(model: Any, tuning: Tuning, *, seed: int) -> Any:
-    """The model with what the tuning type adds. Raises ConfigError naming the modules that there are."""
+def attach(model: Any, tuning: Tuning, *, seed: int, upon: str | None = None) -> Any:
+    """The model with what the tuning type adds. `upon`: what the model is, where no directory or repository holds it.
+
+    Raises ConfigError naming the modules that there are.
+    """
     if (tuning.type or "LoRA") == "Full":
         model.requires_grad_(True)
         return model
@@ -41,6 +44,10 @@ def attach(model: Any, tuning: Tuning, *, seed: int) -> Any:
             f"tuning.targetModules or modulesToSave does not fit the model: {error}",
             f"Its modules are: {', '.join(names[:40])}.",
         ) from error
+    if upon is not None:
+        # Whoever loads the adapter by its own word for its base would get a model that lacks what was merged into it.
+        for attached in adapted.peft_config.values():
+            attached.base_model_name_or_path = upon
     return adapted
 
 

@@ -9,12 +9,12 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
 from ..errors import ConfigError, ModelError
-from .source import ModelSource
+from .source import Adapter, ModelSource
 
 
 def load_tokenizer(source: ModelSource) -> Any:
     """The tokenizer, with a padding token. Raises ModelError."""
-    tokenizer = _from_pretrained(AutoTokenizer, source, "tokenizer")
+    tokenizer = _from_pretrained(AutoTokenizer, source, "tokenizer", name=source.tokenizer)
     if tokenizer.pad_token_id is None:
         # Padding is masked and never learnt, so any token serves; the unknown token is the least misleading one.
         tokenizer.pad_token = tokenizer.unk_token or tokenizer.eos_token
@@ -35,7 +35,8 @@ def load_config(source: ModelSource) -> Any:
 def load_model(
     source: ModelSource, config: Any, *, dtype: torch.dtype, attention: str, seed: int, warn: Callable[[str], None]
 ) -> Any:
-    """The model on the CPU, in `dtype`. Without weights its parameters are drawn by the seed, and a warning says so.
+    """The model on the CPU, in `dtype`, with what earlier jobs learnt merged in. Without weights its parameters are
+    drawn by the seed, and a warning says so.
 
     Raises ModelError, ConfigError.
     """
@@ -53,8 +54,24 @@ def load_model(
             )
         except ValueError as error:
             raise ModelError(f"{source.said} cannot be built from its config.json: {error}") from error
+    for adapter in source.adapters:
+        model = _merged(model, adapter)
     model.config.use_cache = False
     return model
+
+
+def _merged(model: Any, adapter: Adapter) -> Any:
+    """The model with an adapter added to its weights, matrix by matrix: no second copy of the model is made.
+
+    The product of an adapter's matrices is taken in FP32 and rounded once, when it is added.
+    """
+    from peft import PeftModel
+
+    try:
+        return PeftModel.from_pretrained(model, str(adapter.directory)).merge_and_unload()
+    except (OSError, ValueError, RuntimeError, KeyError) as error:
+        text = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise ModelError(f"The adapter of job {adapter.job} does not fit what it was trained on: {text}") from error
 
 
 def sequence_limit(wanted: int, config: Any, tokenizer: Any) -> int:
@@ -78,10 +95,10 @@ def check_vocabulary(model: Any, tokenizer: Any, source: ModelSource) -> None:
         )
 
 
-def _from_pretrained(kind: Any, source: ModelSource, what: str, **settings: Any) -> Any:
+def _from_pretrained(kind: Any, source: ModelSource, what: str, *, name: str | None = None, **settings: Any) -> Any:
     try:
         return kind.from_pretrained(
-            source.name, revision=source.revision, trust_remote_code=source.trust_remote_code, **settings
+            name or source.name, revision=source.revision, trust_remote_code=source.trust_remote_code, **settings
         )
     except (OSError, ValueError, KeyError) as error:
         text = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

@@ -11,7 +11,7 @@ from finetune_api.v1alpha1.defaults import resolve
 from finetune_api.v1alpha1.hyperparameters import Hyperparameters
 from finetune_api.v1alpha1.tuning import Tuning
 
-from .. import checkpoints
+from ..branch import take_over
 from ..completion import resumes, start_afresh
 from ..errors import ConfigError, Interrupted
 from ..fencing import RunClaim
@@ -86,7 +86,7 @@ def train(rank: Rank) -> dict[str, Any]:
             attention=settings.attention, seed=seed, warn=progress.warn,
         )  # fmt: skip
     check_vocabulary(model, tokenizer, source)
-    model = attach(model, tuning, seed=seed)
+    model = attach(model, tuning, seed=seed, upon=source.lineage if source.adapters else None)
     rank.heartbeat()
 
     # In which order, and how often something happens.
@@ -98,7 +98,7 @@ def train(rank: Rank) -> dict[str, Any]:
         spec, rows=len(data.train), effective_batch=settings.split.effective, measures=data.validation is not None
     )
     effective = effective_of(
-        config, settings, model=source.name if source.is_hub else source.said, device=world.device,
+        config, settings, model=source.lineage, device=world.device,
         parameters=parameters(model),
     )  # fmt: skip
     progress.effective(effective)
@@ -108,6 +108,7 @@ def train(rank: Rank) -> dict[str, Any]:
         from ..report import library_versions
 
         revisions = {**data.revisions, **({source.name: model_config._commit_hash} if source.is_hub else {})}
+        revisions |= {f"job {name}": digest for name, digest in config.digests.items()}
         record = RunRecord(
             fingerprint=config.fingerprint, spec=spec, effective=effective, data_fingerprint=data.fingerprint,
             revisions=revisions, versions=library_versions(), image=config.image,
@@ -115,6 +116,8 @@ def train(rank: Rank) -> dict[str, Any]:
         claim.write(results.run_record, record.model_dump_json(by_alias=True, exclude_none=True, indent=1))
 
     # Where it continues.
+    if rank.leads:
+        take_over(config, results, claim, schedule.total_steps, rank.heartbeat)
     from transformers import TrainerState
     from transformers.trainer import TRAINER_STATE_NAME
 
