@@ -40,6 +40,8 @@ class Settings(BaseSettings):
     lease_name: str = "finetune-operator"
     kubeconfig: Path | None = None
     """Connect with this file; without it the pod's own credentials, then KUBECONFIG, then ~/.kube/config."""
+    resync_seconds: Annotated[float, Field(ge=1)] = 900.0
+    """Seconds between listings of everything: a watch may have lost something."""
     workers: Annotated[int, Field(ge=1, le=256)] = 32
     """Jobs that are reconciled at the same time."""
     probe_host: str = "0.0.0.0"
