@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-from finetune_api.trainer_contract import MAXIMUM_PROGRESS_BYTES, ProgressReport
+from finetune_api.trainer_contract import MAXIMUM_PROGRESS_BYTES, ContractModel, ProgressReport
 
 logger = logging.getLogger(__name__)
 
@@ -27,6 +27,18 @@ _GAUGES: dict[str, tuple[str, str]] = {
     "remaining_seconds": ("finetune_trainer_remaining_seconds", "Estimated seconds until training ends."),
     "gpu_utilization": ("finetune_trainer_gpu_utilization_ratio", "Share of the time in which the device was busy."),
     "gpu_memory_bytes": ("finetune_trainer_gpu_memory_bytes", "Peak memory allocated on the device of rank 0."),
+}
+_SAVING: dict[str, tuple[str, str]] = {
+    "written": ("finetune_trainer_checkpoint_saves_total", "Checkpoints completed by this run."),
+    "failed": ("finetune_trainer_checkpoint_failures_total", "Checkpoints that this run could not write."),
+    "bytes": ("finetune_trainer_checkpoint_bytes_total", "Bytes of the checkpoints completed by this run."),
+    "seconds": ("finetune_trainer_checkpoint_save_seconds_total", "Seconds from step boundary to complete checkpoint."),
+    "stall_seconds": ("finetune_trainer_checkpoint_stall_seconds_total", "Of these, seconds in which training stood."),
+}
+_NEWEST: dict[str, tuple[str, str]] = {
+    "step": ("finetune_trainer_checkpoint_step", "Step of the newest complete checkpoint."),
+    "bytes": ("finetune_trainer_checkpoint_bytes", "Size of the newest complete checkpoint."),
+    "seconds": ("finetune_trainer_checkpoint_save_seconds", "Seconds until the newest checkpoint was complete."),
 }
 
 
@@ -70,11 +82,10 @@ def progress_json(report: ProgressReport) -> bytes:
 
 def prometheus_text(report: ProgressReport) -> bytes:
     """The report in Prometheus' text format; what is not known yet is left out."""
-    lines = []
-    for field, (name, description) in _GAUGES.items():
-        value = getattr(report, field)
-        if value is not None:
-            lines += [f"# HELP {name} {description}", f"# TYPE {name} gauge", f"{name} {value}"]
+    lines = _metrics(report, _GAUGES, "gauge")
+    lines += _metrics(report.saves, _SAVING, "counter")
+    if report.checkpoint.latest is not None:
+        lines += _metrics(report.checkpoint.latest, _NEWEST, "gauge")
     labels = f'stage="{report.stage}",attempt="{report.attempt}",run="{report.run}"'
     lines += [
         "# HELP finetune_trainer_info What this run is and does.",
@@ -85,3 +96,12 @@ def prometheus_text(report: ProgressReport) -> bytes:
         f"finetune_trainer_checkpoints {report.checkpoint.count}",
     ]
     return ("\n".join(lines) + "\n").encode()
+
+
+def _metrics(source: ContractModel, described: dict[str, tuple[str, str]], kind: str) -> list[str]:
+    lines = []
+    for field, (name, description) in described.items():
+        value = getattr(source, field)
+        if value is not None:
+            lines += [f"# HELP {name} {description}", f"# TYPE {name} {kind}", f"{name} {value}"]
+    return lines
