@@ -27,7 +27,7 @@ def decide(seen: Observation, settings: Settings, now: datetime) -> Decision:
     elif seen.child is not None and seen.status.phase not in CREATED:
         at_rest.adopt(draft, seen.spec, settings)
     elif end is not None:
-        ended.take(draft, seen.spec, end)
+        ended.take(draft, seen.spec, end, settings)
     elif seen.child is not None:
         alive.watch(draft, seen.spec, seen.child)
     elif seen.status.phase in CREATED:

@@ -31,6 +31,7 @@ from .policies.retry import Charge
 LONGEST_HISTORY = 20
 MOST_WARNINGS = 10
 MOST_REASONS = 20
+LONGEST_CAUSE = 500
 
 
 def merge_report(status: FineTuneJobStatus, report: ProgressReport) -> None:
@@ -159,18 +160,31 @@ def checkpoint_step(status: FineTuneJobStatus, record: AttemptRecord | None = No
     return newest.step if newest else (known.step if known else None)
 
 
-def failure(end: End, attempt: int, reason: str, advice: str) -> Failure:
+def failure(end: End, attempt: int, reason: str, advice: str, ranks_per_node: int = 1) -> Failure:
     """Why an attempt ended badly, for status.failure."""
+    rank = end.record.rank if end.record else None
+    if rank is None and end.pod is not None and ranks_per_node == 1:
+        rank = end.pod.index
     return Failure(
         reason=reason,
         attempt=attempt,
-        rank=end.record.rank if end.record and end.record.rank is not None else (end.pod.index if end.pod else None),
+        rank=rank,
         node=end.pod.node if end.pod else None,
         exit_code=end.exit_code,
         signal=end.signal,
         message=end.message or None,
         advice=advice or None,
     )
+
+
+def blame(status: FineTuneJobStatus, failure: Failure) -> None:
+    """Keeps the cause with the run that ended of it: status.failure is only that of the last one."""
+    message = failure.message
+    if message is not None and len(message) > LONGEST_CAUSE:
+        message = message[: LONGEST_CAUSE - 2].rstrip() + " …"
+    kept = failure.model_copy(update={"attempt": None, "message": message})
+    history = list(status.history or ())
+    status.history = [*history[:-1], history[-1].model_copy(update={"failure": kept})] if history else None
 
 
 def charge(status: FineTuneJobStatus, to: Charge | None) -> None:

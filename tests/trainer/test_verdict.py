@@ -14,6 +14,7 @@ from finetune_trainer.callbacks.stopping import EarlyStop
 from finetune_trainer.errors import DataError, DeviceUnavailable, Diverged, Interrupted
 from finetune_trainer.failures import record_of
 from finetune_trainer.interruption import INTERRUPTED_EXIT_CODE
+from finetune_trainer.last_words import last_words
 from finetune_trainer.ranks import RankProcess
 from finetune_trainer.records import RankRecord
 from finetune_trainer.verdict import judge
@@ -79,7 +80,11 @@ def test_sigterm_before_the_rank_could_listen_is_an_interruption() -> None:
         (DeviceUnavailable("none"), EndKind.DEVICE_UNAVAILABLE),
         (Interrupted(), EndKind.INTERRUPTED),
         (MemoryError(), EndKind.HOST_OUT_OF_MEMORY),
-        (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried"), EndKind.HOST_OUT_OF_MEMORY),
+        (OSError(12, "Cannot allocate memory"), EndKind.HOST_OUT_OF_MEMORY),
+        (RuntimeError("std::bad_alloc"), EndKind.HOST_OUT_OF_MEMORY),
+        # No CUDA is in use here: the CPU is the device.
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried"), EndKind.DEVICE_OUT_OF_MEMORY),
+        (RuntimeError("CUDA error: uncorrectable ECC error encountered"), EndKind.DEVICE_UNAVAILABLE),
         (RuntimeError("CUDA out of memory. Tried to allocate"), EndKind.DEVICE_OUT_OF_MEMORY),
         (KeyError("x"), EndKind.INTERNAL_ERROR),
         (SystemExit(3), EndKind.INTERNAL_ERROR),
@@ -90,6 +95,62 @@ def test_an_exception_has_a_kind(error: BaseException, kind: EndKind) -> None:
     assert found.kind is kind
     assert not found.collateral
     assert ExitCode.of(found.kind).kind is kind
+
+
+@pytest.mark.parametrize(
+    ("text", "collateral"),
+    [
+        ("NCCL error: remote process exited or there was a network error, NCCL version 2.27", True),
+        ("NCCL communicator was aborted on rank 1.", True),
+        ("NCCL error in: x.cpp:1, unhandled cuda error (run with NCCL_DEBUG=INFO for details)", False),
+    ],
+)
+def test_nccl_says_with_one_type_that_a_peer_went_and_that_its_own_device_failed(text: str, collateral: bool) -> None:
+    from torch.distributed import DistBackendError
+
+    assert record_of(DistBackendError(text), 0).collateral is collateral
+
+
+def test_a_message_names_the_line_that_raised_it() -> None:
+    try:
+        raise ValueError("row 7 is upside down")
+    except ValueError as error:
+        found = record_of(error, 0)
+    assert found.message.startswith("ValueError: row 7 is upside down (test_verdict.py:")
+
+
+@pytest.mark.parametrize(
+    ("lines", "words"),
+    [
+        (["terminate called after throwing an instance of 'c10::Error'", "  what():  no such kernel", "NCCL WARN x"],
+         "terminate called after throwing an instance of 'c10::Error' | what():  no such kernel"),
+        (["Fatal Python error: Segmentation fault", "", "Thread 0x1:", '  File "b.py", line 1 in b',
+          "Current thread 0x2 (most recent call first):", '  File "a.py", line 3 in f'],
+         'Fatal Python error: Segmentation fault | File "a.py", line 3 in f'),
+        (["2026-01-02 03:04:05,006 INFO rank 0: step 3/10", "KeyError: 'x'", "[W] Connection closed by peer"],
+         "KeyError: 'x'"),
+        (["one", "two", "", "[rank0]:[W1] ProcessGroupNCCL.cpp:1 Watchdog"], "two"),
+        ([], ""),
+    ],
+    ids=["thrown in C++", "a crash with a stack", "an exception under noise", "nothing that looks like it", "silence"],
+)  # fmt: skip
+def test_the_last_words_are_those_that_tell_the_cause(lines: list[str], words: str) -> None:
+    assert last_words(lines) == words
+
+
+def test_the_rank_that_the_kernel_killed_for_memory_is_the_one_to_blame() -> None:
+    records = {0: record(0, EndKind.INTERNAL_ERROR, at=0.5, message="queue.Empty")}
+    verdict = judge([ended(0, 1), ended(1, killed=signal.SIGKILL, at=2)], records, oom_kills=1)
+    assert (verdict.kind, verdict.rank, verdict.signal) == (EndKind.HOST_OUT_OF_MEMORY, 1, "SIGKILL")
+    assert not verdict.collateral
+
+
+def test_ranks_that_the_supervisor_ended_say_nothing() -> None:
+    ours = ended(0, killed=signal.SIGKILL)
+    ours.killed = True
+    assert judge([ours, ended(1, killed=signal.SIGSEGV)], {}, oom_kills=0).rank == 1
+    late = judge([ours], {}, oom_kills=0)
+    assert (late.kind, "grace period" in late.message) == (EndKind.INTERRUPTED, True)
 
 
 def test_the_words_of_gloo_mark_a_lost_peer() -> None:

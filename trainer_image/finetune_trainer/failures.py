@@ -84,6 +84,9 @@ def _kind_of(error: BaseException) -> tuple[EndKind, str, str]:
     if _is_device_out_of_memory(error):
         advice = "Lower perDeviceBatchSize or maxSequenceLength, turn gradientCheckpointing on, or tune with LoRA."
         return EndKind.DEVICE_OUT_OF_MEMORY, said, advice
+    if "DefaultCPUAllocator" in str(error) and not _uses_cuda():
+        # What it computes on is the CPU, and a tensor did not fit there.
+        return EndKind.DEVICE_OUT_OF_MEMORY, said, "Raise compute.memory, or lower perDeviceBatchSize."
     if _is_host_out_of_memory(error):
         return EndKind.HOST_OUT_OF_MEMORY, said, "Raise compute.memory, or lower perDeviceBatchSize."
     if any(phrase in str(error) for phrase in _DEVICE_GONE):
@@ -108,6 +111,11 @@ def _is_device_out_of_memory(error: BaseException) -> bool:
     if torch is not None and isinstance(error, torch.OutOfMemoryError):
         return True
     return any(phrase in str(error) for phrase in _DEVICE_FULL)
+
+
+def _uses_cuda() -> bool:
+    torch = sys.modules.get("torch")
+    return torch is not None and bool(torch.cuda.is_initialized())
 
 
 def _is_host_out_of_memory(error: BaseException) -> bool:

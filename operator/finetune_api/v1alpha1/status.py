@@ -253,6 +253,8 @@ class HistoryEntry(StatusModel):
     """The step that it continued from."""
     to_step: int | None = None
     """The last step."""
+    failure: Failure | None = None
+    """The first failing rank and what it died of, where the run ended badly; kept when later ones succeed."""
 
 
 Conditions = Annotated[

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 import signal
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Literal
 
 from finetune_api.trainer_contract import AttemptRecord, EndKind, ExitCode
 
+from .. import times
 from ..observation import NODE_LOST, Observation, Pod
 
 EndName = Literal[
@@ -48,6 +49,7 @@ _NAMES: dict[EndKind, EndName] = {
     EndKind.DEVICE_UNAVAILABLE: "DeviceUnavailable",
     EndKind.INTERNAL_ERROR: "Crash",
 }
+_CAUSE = ("rank", "exit_code", "signal", "node", "ended_at")
 _EXIT_CODE = re.compile(r"exit code (\d+)")
 
 
@@ -62,6 +64,11 @@ class End:
     message: str = ""
     pod: Pod | None = None
     record: AttemptRecord | None = None
+
+    @property
+    def collateral(self) -> bool:
+        """Whether it only followed from another pod's end."""
+        return self.record is not None and self.record.collateral
 
     @property
     def exit_code(self) -> int | None:
@@ -121,8 +128,39 @@ def _of_job(seen: Observation, at: datetime) -> End:
 
 
 def _of_pods(seen: Observation, at: datetime, pods: list[Pod]) -> End | None:
-    """The pod whose end came first among those that say most."""
-    ends = [_of_pod(pod, seen.uid, at) for pod in sorted(pods, key=lambda p: (p.finished or at, p.index))]
+    """The pod whose end came first among those that say most and did not follow from another's."""
+    all_ends = sorted((_of_pod(pod, seen.uid, at) for pod in pods), key=lambda end: _moment(end, at))
+    ends = [end for end in all_ends if not end.collateral and end.name != "Finished"] or all_ends
+    found = _decisive(seen, ends)
+    return _with_the_leaders_account(found, all_ends) if found is not None else None
+
+
+def _moment(end: End, at: datetime) -> tuple[datetime, int]:
+    """When the first rank there ended, by the trainer's clock where it says so; a pod's own times are whole seconds."""
+    index = end.pod.index if end.pod else 0
+    said = end.record.ended_at if end.record else None
+    try:
+        moment = times.parse(said)
+    except ValueError:
+        moment = None
+    finished = end.pod.finished if end.pod else None
+    return (moment if moment and moment.tzinfo else None) or finished or at, index
+
+
+def _with_the_leaders_account(end: End, ends: list[End]) -> End:
+    """Adds what only the pod of rank 0 knows (steps, checkpoints, what it ran with), and finds the pod to blame."""
+    to_blame = end.pod
+    if end.record is not None and end.record.collateral and end.record.node is not None:
+        to_blame = next((e.pod for e in ends if e.pod and e.pod.index == end.record.node), end.pod)
+    leader = next((e.record for e in ends if e.pod and e.pod.index == 0 and e.record), None)
+    if leader is None or leader is end.record:
+        return replace(end, pod=to_blame)
+    cause = {name: getattr(end.record, name) if end.record else None for name in _CAUSE}
+    texts = {name: getattr(end.record, name) if end.record else "" for name in ("message", "advice")}
+    return replace(end, pod=to_blame, record=leader.model_copy(update={**cause, **texts}))
+
+
+def _decisive(seen: Observation, ends: list[End]) -> End | None:
     decisive = next((end for end in ends if end.name in _DECISIVE), None)
     if decisive:
         return decisive

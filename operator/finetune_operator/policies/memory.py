@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from finetune_api.trainer_contract import Adaptation
 from finetune_api.v1alpha1.spec import FineTuneJobSpec
 from finetune_api.v1alpha1.status import FineTuneJobStatus
@@ -9,6 +11,10 @@ from finetune_api.v1alpha1.status import FineTuneJobStatus
 from .ends import End
 
 DEVICE_BATCH = 8
+_UNITS = {
+    "": 1, "m": 0.001, "k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12, "P": 1e15, "E": 1e18,
+    "Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40, "Pi": 2**50, "Ei": 2**60,
+}  # fmt: skip
 
 
 def current(status: FineTuneJobStatus) -> Adaptation:
@@ -27,38 +33,55 @@ def current(status: FineTuneJobStatus) -> Adaptation:
 def adapt(end: End, status: FineTuneJobStatus, spec: FineTuneJobSpec) -> tuple[Adaptation | None, str]:
     """What the next attempt changes and why, or None and the advice with which the job fails."""
     if spec.retry_policy and spec.retry_policy.on_out_of_memory == "Fail":
-        return None, _more_memory(end, spec)
+        return None, _without_help(end, spec)
     if end.name == "HostOutOfMemory":
         return _host(end, status, spec)
     return _device(end, status, spec)
 
 
 def _host(end: End, status: FineTuneJobStatus, spec: FineTuneJobSpec) -> tuple[Adaptation | None, str]:
+    """One more try, without processes that load data; on a CPU with a smaller batch as well."""
     if any(entry.reason == "HostOutOfMemory" for entry in status.history or ()):
-        return None, _more_memory(end, spec)
-    on_cpu = spec.compute is not None and spec.compute.gpus_per_node == 0
-    if on_cpu:
-        smaller = _smaller(end, status, spec)
-        if smaller is not None:
-            return smaller.model_copy(update={"data_loader_workers": 0}), _said(smaller)
+        return None, _more_memory(spec)
+    if _on_cpu(end, spec):
+        saving, said = _saving(end, status, spec)
+        if saving is not None:
+            return saving.model_copy(update={"data_loader_workers": 0}), said
     adaptation = current(status).model_copy(update={"data_loader_workers": 0})
     return adaptation, "dataLoaderWorkers 0: the host's memory ran out"
 
 
 def _device(end: End, status: FineTuneJobStatus, spec: FineTuneJobSpec) -> tuple[Adaptation | None, str]:
+    saving, said = _saving(end, status, spec)
+    if saving is not None:
+        return saving, said
+    if _on_cpu(end, spec):
+        return None, f"{_more_memory(spec)} Or lower hyperparameters.maxSequenceLength."
+    return None, (
+        "One example does not fit into the device's memory: lower hyperparameters.maxSequenceLength, use tuning.type "
+        "LoRA with a smaller rank, or a device with more memory."
+    )
+
+
+def _on_cpu(end: End, spec: FineTuneJobSpec) -> bool:
+    """Whether the job computes on the CPU: its device's memory is the host's."""
+    reported = end.record.effective.device if end.record else None
+    return reported == "cpu" or (spec.compute is not None and spec.compute.gpus_per_node == 0)
+
+
+def _saving(end: End, status: FineTuneJobStatus, spec: FineTuneJobSpec) -> tuple[Adaptation | None, str]:
+    """Smaller pieces of the same effective batch; then, with one example, what is computed again is not kept."""
     smaller = _smaller(end, status, spec)
     if smaller is not None:
         return smaller, _said(smaller)
     before = current(status)
     written = spec.hyperparameters.gradient_checkpointing if spec.hyperparameters else None
     on = before.gradient_checkpointing if before.gradient_checkpointing is not None else written is not False
-    if not on:
-        saving = before.model_copy(update={"gradient_checkpointing": True})
-        return saving, "gradientCheckpointing on: the device's memory ran out with one example"
-    return None, (
-        "One example does not fit into the device's memory: lower hyperparameters.maxSequenceLength, use tuning.type "
-        "LoRA with a smaller rank, or a device with more memory."
-    )
+    # Prefix tuning cannot have it; every other job has it unless it says no.
+    if on or (spec.tuning is not None and spec.tuning.type == "PrefixTuning"):
+        return None, ""
+    saving = before.model_copy(update={"gradient_checkpointing": True})
+    return saving, "gradientCheckpointing on: the memory ran out with one example at a time"
 
 
 def _smaller(end: End, status: FineTuneJobStatus, spec: FineTuneJobSpec) -> Adaptation | None:
@@ -88,8 +111,21 @@ def _said(adaptation: Adaptation) -> str:
     )
 
 
-def _more_memory(end: End, spec: FineTuneJobSpec) -> str:
+def _without_help(end: End, spec: FineTuneJobSpec) -> str:
     if end.name == "DeviceOutOfMemory":
         return "Lower hyperparameters.perDeviceBatchSize and raise gradientAccumulationSteps by the same factor."
+    return _more_memory(spec)
+
+
+def _more_memory(spec: FineTuneJobSpec) -> str:
     asked = spec.compute.memory if spec.compute else None
-    return f"Set compute.memory to more than {asked or 'the platform default'}; the container was killed for it."
+    if asked is None:
+        return "Set compute.memory to more than the platform gives by default; the container was killed for it."
+    return f"Set compute.memory to {larger(asked)} or more; with {asked} the container ran out of it."
+
+
+def larger(quantity: str) -> str:
+    """Half as much again, in whole GiB, or in MiB below one."""
+    number = quantity.rstrip("".join(_UNITS))
+    size = float(number) * _UNITS[quantity[len(number) :]] * 1.5
+    return f"{math.ceil(size / 2**30)}Gi" if size > 2**30 else f"{math.ceil(size / 2**20)}Mi"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
+from finetune_api.v1alpha1.defaults import resolve
 from finetune_api.v1alpha1.spec import FineTuneJobSpec
 from finetune_api.v1alpha1.status import Failure
 
@@ -11,18 +12,20 @@ from .. import names, recording, times
 from ..draft import Draft
 from ..policies import retry
 from ..policies.ends import End
+from ..settings import Settings
 
 _OURS = frozenset({"Interrupted", "Disrupted"})
 
 
-def take(draft: Draft, spec: FineTuneJobSpec, end: End) -> None:
+def take(draft: Draft, spec: FineTuneJobSpec, end: End, settings: Settings) -> None:
     """Decides what the end of the current attempt means."""
     seen, status = draft.seen, draft.status
     claim = spec.storage.claim.name if spec.storage and spec.storage.claim else names.claim_name(seen.name)
     if end.record is not None:
         recording.merge_record(status, end.record, claim, seen.name)
     asked = (spec.suspend or spec.cancel) and end.name in _OURS
-    verdict = retry.verdict(end, seen.status, spec, recording.checkpoint_step(status))
+    resolved = resolve(spec, settings.platform).spec
+    verdict = retry.verdict(end, seen.status, resolved, recording.checkpoint_step(status))
     stopped = "Cancelled" if spec.cancel else "Suspended"
     recording.close_run(status, seen.attempt, stopped if asked else verdict.reason, *_times(draft, end), end.record)
     if verdict.outcome == "Succeeded":
