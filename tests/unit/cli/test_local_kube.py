@@ -237,7 +237,7 @@ def test_fewer_devices_than_asked_for_keep_the_effective_batch(
     asked: int, here: int, processes: int, accumulation: int | None, device: str, tmp_path: Path
 ) -> None:
     config = config_of(a_manifest().with_spec(compute={"gpusPerNode": asked}))
-    place = Place(MountedPaths({}), tmp_path / "message", 1, 2, here)
+    place = Place(MountedPaths({}), tmp_path / "message", 1, 2, 3, here)
 
     made = localized(config, place)
 
@@ -252,7 +252,7 @@ def test_paths_of_the_pod_become_directories_here(tmp_path: Path) -> None:
     directories = Directories(tmp_path / "out", {"models": tmp_path / "m", "datasets": tmp_path / "d"})
     paths = MountedPaths.of(pod, directories, tmp_path / "scratch")
 
-    made = localized(config_of(manifest), Place(paths, tmp_path / "message", 1, 2, 0))
+    made = localized(config_of(manifest), Place(paths, tmp_path / "message", 1, 2, 3, 0))
 
     assert made.mounts.output == str(tmp_path / "out" / "python-coder")
     assert made.mounts.claims == {"models": str(tmp_path / "m"), "datasets": str(tmp_path / "d")}

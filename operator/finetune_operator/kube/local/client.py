@@ -9,12 +9,12 @@ import aiohttp
 
 from finetune_api.trainer_contract import MAXIMUM_PROGRESS_BYTES
 from finetune_operator.errors import ConflictError, NoProgressError, NotFoundError
-from finetune_operator.kube.protocol import CLAIM, CONFIG_MAP, EVENT, JOB, POD, Document, Kind, Listener
+from finetune_operator.kube.protocol import CLAIM, CONFIG_MAP, EVENT, FINE_TUNE_JOB, JOB, POD, Document, Kind, Listener
 
 from .devices import gpus
 from .jobs import LocalJobs
 from .pods import COMMAND
-from .store import Store
+from .store import Store, load
 from .volumes import Directories
 
 _PROGRESS_TIMEOUT = aiohttp.ClientTimeout(total=2)
@@ -45,7 +45,15 @@ class LocalKube:
 
     async def get(self, kind: Kind, namespace: str, name: str) -> Document:
         outside = self._given(kind, namespace, name)
-        return outside if outside is not None else self.store.get(kind, namespace, name)
+        if outside is not None:
+            return outside
+        try:
+            return self.store.get(kind, namespace, name)
+        except NotFoundError:
+            earlier = load(self._directories.state(name) / "job.json") if kind == FINE_TUNE_JOB else None
+            if earlier is None:
+                raise
+            return earlier
 
     async def exists(self, kind: Kind, namespace: str, name: str) -> bool:
         try:

@@ -14,6 +14,7 @@ from finetune_api.trainer_contract import CONFIG_VARIABLE, Adaptation, TrainerCo
 from .volumes import MountedPaths
 
 TERMINATION_MESSAGE = "FINETUNE_TERMINATION_MESSAGE"
+GANG_PORT = "FINETUNE_GANG_PORT"
 _ANNOTATION = re.compile(r"^metadata\.annotations\['(.+)'\]$")
 
 
@@ -24,6 +25,8 @@ class Place:
     paths: MountedPaths
     termination_message: Path
     master_port: int
+    gang_port: int
+    """Where the supervisors of several nodes speak to one another."""
     progress_port: int
     """0: this pod serves none."""
     gpus: int
@@ -43,6 +46,7 @@ def of(pod: Mapping[str, Any], place: Place) -> dict[str, str]:
     made["PET_NPROC_PER_NODE"] = str(config.world.processes_per_node)
     made["PET_MASTER_ADDR"] = "127.0.0.1"
     made["PET_MASTER_PORT"] = str(place.master_port)
+    made[GANG_PORT] = str(place.gang_port)
     made[TERMINATION_MESSAGE] = str(place.termination_message)
     ranks = config.world.nodes * config.world.processes_per_node
     made.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // ranks)))

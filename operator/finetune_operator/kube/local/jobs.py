@@ -74,14 +74,14 @@ class LocalJobs:
     async def _run(self, job: Document) -> None:
         nodes = job["spec"].get("completions", 1)
         self._status(job, startTime=now(), active=nodes, ready=0)
-        master = free_port()
+        ports = (free_port(), free_port())
         pods = []
         for index in range(nodes):
             document = self._store.add(POD, document_of(job, index))
             pods.append(LocalPod(self._store, document, self._directories, self._gpus))
         self._pods[job["metadata"]["uid"]] = pods
         for index, pod in enumerate(pods):
-            pod.start(master, 0 if index else free_port(), self._keep_open, self._command)
+            pod.start(ports, 0 if index else free_port(), self._keep_open, self._command)
         self._status(job, active=nodes, ready=nodes)
         codes = await self._until_over(job, pods)
         self._finish(job, codes)

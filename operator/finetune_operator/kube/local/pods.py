@@ -40,15 +40,17 @@ class LocalPod:
         self._scratch = Path(tempfile.mkdtemp(prefix="finetune-"))
         self._message = self._scratch / "termination-message"
 
-    def start(self, master_port: int, progress_port: int, keep_open: Sequence[int], command: Sequence[str]) -> None:
-        """Begins the process. One that cannot be started ends as a container does in that case."""
+    def start(
+        self, ports: tuple[int, int], progress_port: int, keep_open: Sequence[int], command: Sequence[str]
+    ) -> None:
+        """Begins the process. `ports`: where the ranks meet, and where their supervisors speak to one another. One that cannot be started ends as a container does in that case."""
         self.progress_port = progress_port
         owner = self._document["metadata"]["labels"][names.JOB_LABEL]
         state = self._directories.state(owner)
         state.mkdir(parents=True, exist_ok=True)
         try:
             paths = MountedPaths.of(self._document["spec"], self._directories, self._scratch)
-            place = environment.Place(paths, self._message, master_port, progress_port, self._gpus)
+            place = environment.Place(paths, self._message, *ports, progress_port, self._gpus)
             self._process = PodProcess.start(
                 command, environment.of(self._document, place), Path.cwd(), state / f"{self.name}.log", keep_open
             )
