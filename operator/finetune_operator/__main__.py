@@ -12,13 +12,16 @@ from typing import Any
 import kopf
 import structlog
 
-from . import handlers, logs, metrics
+from . import handlers, logs, metrics, names
 from .controller import Controller
 from .errors import CredentialsError, LeaseLostError
 from .kube import credentials as kube_credentials
 from .kube.client import ApiServer
 from .kube.credentials import Credentials
 from .kube.lease import Lease
+from .kube.protocol import JOB, POD
+from .kube.resync import resync
+from .kube.watch import Watch
 from .probes import Health, serve
 from .settings import Settings
 
@@ -63,7 +66,7 @@ class _Process:
             if settings.lease:
                 await self._first(lease.acquire())
             if not self._stop.is_set():
-                await self._lead(Controller(kube, settings), lease.hold() if settings.lease else None)
+                await self._lead(kube, Controller(kube, settings), lease.hold() if settings.lease else None)
         finally:
             if settings.lease:
                 await lease.release()
@@ -71,13 +74,26 @@ class _Process:
             await for_lease.close()
             await kube.close()
 
-    async def _lead(self, controller: Controller, holding: Coroutine[Any, Any, None] | None) -> None:
+    async def _lead(self, kube: ApiServer, controller: Controller, holding: Coroutine[Any, Any, None] | None) -> None:
         """Watches and works, until told to stop or until a part of it ends."""
         self._report(controller)
+        namespaces: list[str | None] = [*self._settings.namespaces] or [None]
+        children = [
+            Watch(kube, controller, kind, namespace, names.SELECTOR) for kind in (JOB, POD) for namespace in namespaces
+        ]
+        work = [watch.run() for watch in children] + [
+            resync(kube, controller, namespaces, self._settings.resync_seconds)
+        ]
+        work += [holding] if holding is not None else []
+        # A job is looked at once all children are known: what is missing then need not be asked for.
+        jobs = self._work(controller, [watch.synced for watch in children])
+        await self._first(*work, jobs)
+
+    async def _work(self, controller: Controller, known: list[asyncio.Event]) -> None:
+        """Watches FineTuneJobs and works on them, once the children are known."""
+        for synced in known:
+            await synced.wait()
         watching = asyncio.Event()
-        work: list[Coroutine[Any, Any, Any]] = [controller.run(), self._after(watching)]
-        if holding is not None:
-            work.append(holding)
         stop_watching = asyncio.Event()
         watches = asyncio.create_task(
             kopf.operator(
@@ -92,7 +108,7 @@ class _Process:
             )
         )
         try:
-            await self._first(*work, watches)
+            await self._first(controller.run(), self._after(watching), watches)
         finally:
             # Kopf's end sweeps up every task of the loop, so that it comes last.
             try:
@@ -107,11 +123,13 @@ class _Process:
         """Waits for the first piece of work to end, or for the order to stop. Raises what that one raised."""
         tasks = [one if isinstance(one, asyncio.Task) else asyncio.create_task(one) for one in work]
         stop = asyncio.create_task(self._stop.wait())
-        done, _ = await asyncio.wait([*tasks, stop], return_when=asyncio.FIRST_COMPLETED)
         mine = [task for task, given in zip(tasks, work, strict=True) if task is not given]
-        for task in [*mine, stop]:
-            task.cancel()
-        await asyncio.gather(*mine, stop, return_exceptions=True)
+        try:
+            done, _ = await asyncio.wait([*tasks, stop], return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in [*mine, stop]:
+                task.cancel()
+            await asyncio.gather(*mine, stop, return_exceptions=True)
         for task in done - {stop}:
             task.result()
 

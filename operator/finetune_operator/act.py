@@ -57,6 +57,7 @@ class Actor:
                 self._cache.pod_gone(namespace, pod)  # said here, it would be taken for the job's own absence
                 return
         await self._kube.delete(POD, namespace, pod.name, uid=pod.uid, grace_seconds=0)
+        self._cache.pod_gone(namespace, pod)  # without grace it goes at once, and its end may never be told
 
     async def _create(self, seen: Observation, document: Document) -> None:
         """Makes an object; one that is there already is ours, or its name is taken."""

@@ -6,6 +6,7 @@ itself is put in at once. Jobs and pods are kept as the few fields that matter (
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 from typing import Any
 
@@ -27,6 +28,8 @@ class Cache:
         self._children: dict[Key, Child] = {}
         self._pods: dict[Key, dict[str, Pod]] = {}
         self._deleted: dict[str, None] = {}
+        self._made: dict[str, float] = {}
+        """When a first Job was made, by the uid of a FineTuneJob whose status does not say so yet."""
 
     def take(self, kind: Kind, change: Change | None, document: Document) -> Key | None:
         """Takes a change in. Returns the job that it concerns, or None where it changes nothing."""
@@ -50,6 +53,33 @@ class Cache:
             return None
         return (namespace, job) if changed else None
 
+    def listed(self, kind: Kind, namespace: str | None, uids: frozenset[str], version: str) -> list[Key]:
+        """Told what a listing had: the others went, unless they are newer. Returns whom it concerns."""
+        concerned: list[Key] = []
+        if kind == JOB:
+            for (where, name), child in list(self._children.items()):
+                if namespace in (None, where) and child.uid not in uids and not _newer(child.version, version):
+                    del self._children[where, name]
+                    concerned.append((where, names.job_of(name)))
+        elif kind == POD:
+            for (where, name), pods in list(self._pods.items()):
+                if namespace not in (None, where):
+                    continue
+                known = [pod for pod in pods.values() if not pod.gone and not _newer(pod.version, version)]
+                missing = [pod for pod in known if pod.uid not in uids]
+                for pod in missing:
+                    self._take_pod(where, pod, True)
+                if missing:
+                    concerned.append((where, names.job_of(name)))
+        else:
+            here = [key for key in self.jobs if namespace in (None, key[0])]
+            for key in here:
+                job = self.jobs[key]
+                if job["metadata"]["uid"] not in uids and not _newer(_version(job), version):
+                    self.forget_job(key)
+                    concerned.append(key)
+        return concerned
+
     def child(self, namespace: str, name: str) -> Child | None:
         """The Job of an attempt, if one is known."""
         return self._children.get((namespace, name))
@@ -58,6 +88,20 @@ class Cache:
         """The pods of an attempt's Job (where it is there: of this very Job), those gone included."""
         known = self._pods.get((namespace, name), {})
         return tuple(pod for pod in known.values() if child is None or pod.child_uid == child.uid)
+
+    def made(self, job_uid: str, document: Document) -> None:
+        """Takes in a Job that the operator just made for a FineTuneJob, and remembers when it made the first."""
+        self.take(JOB, None, document)
+        self._made.setdefault(job_uid, time.monotonic())
+
+    def seconds_since_made(self, job_uid: str) -> float | None:
+        """Seconds since this operator made a first Job for a FineTuneJob of which nothing was said yet."""
+        made = self._made.get(job_uid)
+        return time.monotonic() - made if made is not None else None
+
+    def unsaid(self) -> int:
+        """How many FineTuneJobs have a first Job of which nothing was said yet."""
+        return len(self._made)
 
     def forget_child(self, namespace: str, name: str) -> None:
         """Drops a Job that the API server does not know."""
@@ -85,6 +129,8 @@ class Cache:
     def forget_job(self, key: Key) -> None:
         """Drops a FineTuneJob that the API server does not know, and the pods that are gone of its attempts."""
         known = self.jobs.pop(key, None)
+        if known is not None:
+            self._made.pop(known["metadata"]["uid"], None)
         attempts = (known["status"].get("attempt") or 1) if known else 0
         for attempt in range(1, attempts + 1):
             self.forget_attempt(key[0], names.child_name(key[1], attempt))
@@ -98,6 +144,8 @@ class Cache:
         if known is not None and not _newer(_version(document), _version(known)):
             return None
         self.jobs[key] = _slim(document)
+        if "startTime" in self.jobs[key]["status"]:
+            self._made.pop(document["metadata"]["uid"], None)
         return key
 
     def _take_child(self, key: Key, child: Child, gone: bool) -> bool:

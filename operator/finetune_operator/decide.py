@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from datetime import datetime
 
+from finetune_api.v1alpha1.spec import FineTuneJobSpec
+
 from .draft import Decision, Draft
 from .observation import Observation
 from .policies import ttl
-from .policies.ends import CREATED, attempt_end
+from .policies.ends import CREATED, End, attempt_end
 from .settings import Settings
 from .stages import alive, at_rest, ended
 
@@ -24,17 +26,29 @@ def decide(seen: Observation, settings: Settings, now: datetime) -> Decision:
     end = attempt_end(seen, now)
     if seen.spec is None:
         at_rest.refuse(draft, "Invalid", seen.invalid or "the stored spec is not valid")
-    elif seen.child is not None and seen.status.phase not in CREATED:
-        at_rest.adopt(draft, seen.spec, settings)
-    elif end is not None:
-        ended.take(draft, seen.spec, end, settings)
+    elif end is None and at_rest.settles(seen):
+        at_rest.let_settle(draft)
+    else:
+        _move(draft, seen.spec, end, settings)
+    return draft.decision()
+
+
+def _move(draft: Draft, spec: FineTuneJobSpec, end: End | None, settings: Settings) -> None:
+    """Says that the attempt was made, where the status does not say it yet, and what became of it since."""
+    seen = draft.seen
+    adopted = seen.child is not None and seen.status.phase not in CREATED
+    if adopted:
+        at_rest.adopt(draft, spec, settings)
+    if end is not None:
+        ended.take(draft, spec, end, settings)
     elif seen.child is not None:
-        alive.watch(draft, seen.spec, seen.child)
+        alive.watch(draft, spec, seen.child)
     elif seen.status.phase in CREATED:
         alive.outlive(draft)
     else:
-        at_rest.rest(draft, seen.spec, settings)
-    return draft.decision()
+        at_rest.rest(draft, spec, settings)
+    if adopted and draft.status.phase not in ("Starting", "Queued"):
+        draft.drop("Started")  # it is further already, which was said
 
 
 def _after_the_end(seen: Observation, now: datetime) -> Decision:

@@ -91,6 +91,14 @@ class Draft:
     def warn(self, reason: str, message: str) -> None:
         self.notes.append(Note("Warning", reason, message))
 
+    def say_nothing(self) -> None:
+        """Leaves the status as it is."""
+        self.status = self.seen.status.model_copy()
+
+    def drop(self, reason: str) -> None:
+        """Takes back what was to be said for this reason."""
+        self.notes = [note for note in self.notes if note.reason != reason]
+
     def look_again(self, seconds: float | None) -> None:
         """Asks for another look, no later than in this time."""
         if seconds is not None:

@@ -1,18 +1,17 @@
-"""Kopf's side of the operator: it watches and hands on, nothing else. Only this file and __main__ import kopf."""
+"""Kopf's side of the operator: it watches FineTuneJobs and hands them on. Only this file and __main__ import kopf."""
 
 from __future__ import annotations
 
 import random
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, cast
 
 import kopf
 
-from . import names
 from .controller import Controller
 from .kube.credentials import REREAD_SECONDS, Credentials
-from .kube.protocol import FINE_TUNE_JOB, JOB, POD, Kind
+from .kube.protocol import FINE_TUNE_JOB
 
 
 class Backoffs:
@@ -72,13 +71,11 @@ def settings() -> kopf.OperatorSettings:
     made.queueing.idle_timeout = 1.0
     made.persistence.diffbase_storage = NoDifferences()
     made.persistence.progress_storage = NoProgress()
-    made.watching.label_selectors["batch", "v1", "jobs"] = names.SELECTOR
-    made.watching.label_selectors["v1", "pods"] = names.SELECTOR
     return made
 
 
 def registry(controller: Controller, credentials: Credentials) -> kopf.OperatorRegistry:
-    """The handlers: one login, and one event handler a kind."""
+    """The handlers: one login, and one event handler."""
     made = kopf.OperatorRegistry()
 
     @kopf.on.login(registry=made)
@@ -93,16 +90,11 @@ def registry(controller: Controller, credentials: Credentials) -> kopf.OperatorR
             expiration=_expiration(credentials),
         )
 
-    def hand_on(kind: Kind) -> Any:
-        async def event(event: dict[str, Any], **_: Any) -> None:
-            controller.take(kind, event["type"], event["object"])
-
-        return event
+    async def hand_on(event: dict[str, Any], **_: Any) -> None:
+        controller.take(FINE_TUNE_JOB, event["type"], event["object"])
 
     group, version = FINE_TUNE_JOB.api_version.split("/")
-    kopf.on.event(group, version, FINE_TUNE_JOB.plural, id="job", registry=made)(hand_on(FINE_TUNE_JOB))
-    kopf.on.event("batch", "v1", "jobs", id="child", registry=made)(hand_on(JOB))
-    kopf.on.event("", "v1", "pods", id="pod", registry=made)(hand_on(POD))
+    kopf.on.event(group, version, FINE_TUNE_JOB.plural, id="job", registry=made)(cast(Any, hand_on))
     return made
 
 

@@ -196,6 +196,8 @@ class Observation:
     """The current attempt's Job; None is certain: the API server was asked."""
     made_ago: float | None = None
     """Seconds since this operator made the job's first Job, where the status does not say so yet."""
+    made_beside: int = 0
+    """How many jobs are at that point."""
     older_child: Child | None = None
     """The Job of the attempt before the last, which is no longer of use."""
     pods: tuple[Pod, ...] = ()

@@ -76,6 +76,7 @@ class Observer:
             child=child,
             older_child=self._older(namespace, name, attempt, uid),
             made_ago=self._cache.seconds_since_made(uid),
+            made_beside=self._cache.unsaid(),
             pods=pods,
             lost_pods=await self._lost(pods, now),
             report=self._progress.report(key, uid),

@@ -19,8 +19,10 @@ from ..policies import acceptance, deadline, memory, retry, starting
 from ..settings import Settings
 from .ended import fail_deadline, finish, suspend
 
-SETTLING = 0.25
-"""Seconds that a job's first words wait, once its Job is made: pods that run at once save a write of the status."""
+FIRST_WORDS_PER_SECOND = 20
+SHORTEST_SETTLING, LONGEST_SETTLING = 0.25, 30.0
+"""Seconds that a job's first words may wait, once its Job is made: pods that run by then save a write of the status.
+The time grows with the number of jobs that are begun at once; whatever happens to an attempt is said at once."""
 LEFT_OVER_EVERY = 30.0
 FIRST_LOOK, LONGEST_LOOK = 5.0, 300.0
 
@@ -62,13 +64,18 @@ def settles(seen: Observation) -> bool:
     if seen.child is None or seen.spec is None or seen.made_ago is None or seen.status.start_time is not None:
         return False
     asked = seen.spec.suspend or seen.spec.cancel
-    return not asked and seen.made_ago < SETTLING and not starting.started(seen)
+    told = starting.started(seen) or starting.has_young_trouble(seen)
+    return seen.made_ago < _settling(seen) and not (asked or told)
 
 
 def let_settle(draft: Draft) -> None:
     """Leaves the status as it is for a moment."""
     draft.say_nothing()
-    draft.look_again(SETTLING - (draft.seen.made_ago or 0.0))
+    draft.look_again(_settling(draft.seen) - (draft.seen.made_ago or 0.0))
+
+
+def _settling(seen: Observation) -> float:
+    return min(max(SHORTEST_SETTLING, seen.made_beside / FIRST_WORDS_PER_SECOND), LONGEST_SETTLING)
 
 
 def refuse(draft: Draft, reason: str, message: str) -> None:
@@ -135,6 +142,8 @@ def _begin_with(draft: Draft) -> None:
     has the same ones, whatever becomes of those jobs."""
     effective = draft.status.effective or EffectiveStatus()
     draft.status.effective = effective.model_copy(update={"jobs": list(draft.seen.jobs)})
+    _accept(draft)
+    draft.phase("Pending", "Accepted", f"begins with what {', '.join(job.name for job in draft.seen.jobs)} has made")
     draft.look_again(0.05)
 
 

@@ -11,6 +11,7 @@ from finetune_operator.decide import decide
 from finetune_operator.draft import Decision
 from finetune_operator.observation import Observation, newest
 from finetune_operator.settings import Settings
+from finetune_operator.stages.at_rest import SHORTEST_SETTLING
 from tests.builders.observations import NOW, JobSeen, a_job, a_pod, past
 
 SETTINGS = Settings()
@@ -28,6 +29,11 @@ def kinds(decision: Decision) -> list[str]:
     return [document["kind"] for document in decision.create]
 
 
+def reasons(decision: Decision) -> list[str]:
+    """What is said, by its reasons."""
+    return [note.reason for note in decision.notes]
+
+
 def reason_of(decision: Decision, condition: str) -> str | None:
     conditions = (decision.status.conditions if decision.status else None) or []
     return next((c.reason for c in conditions if c.type == condition), None)
@@ -36,9 +42,44 @@ def reason_of(decision: Decision, condition: str) -> str | None:
 def test_a_new_job_is_started() -> None:
     decision = decided(a_job())
     assert kinds(decision) == ["NetworkPolicy", "Job"]
+    assert decision.status is None, "pods that run at once save a write"
+    assert decision.again_after == pytest.approx(SHORTEST_SETTLING)
+
+
+def test_a_first_attempt_that_does_not_run_at_once_is_said_to_start() -> None:
+    job = a_job().starting().with_status(phase=None, attempt=None, start_time=None)
+    assert decided(job.with_(made_ago=SHORTEST_SETTLING / 2)).status is None
+    decision = decided(job.with_(made_ago=SHORTEST_SETTLING))
     assert phase(decision) == "Starting"
     assert decision.status is not None
     assert (decision.status.attempt, decision.status.observed_generation) == (1, 1)
+    assert reasons(decision) == ["Started"]
+
+
+def test_first_words_wait_longer_where_many_jobs_begin_at_once() -> None:
+    job = a_job().starting().with_status(phase=None, attempt=None, start_time=None).with_(made_beside=200)
+    assert decided(job.with_(made_ago=9.0)).status is None
+    assert phase(decided(job.with_(made_ago=10.0))) == "Starting"
+    stuck = job.stuck("Unschedulable: no node has 8 GPUs").with_(made_ago=9.0)
+    assert phase(decided(stuck)) == "Starting", "a trouble is said at once"
+
+
+def test_a_first_job_that_went_before_anything_was_said_is_written_down_and_not_made_again() -> None:
+    decision = decided(a_job().with_(made_ago=SHORTEST_SETTLING / 2))
+    assert kinds(decision) == []
+    assert phase(decision) == "Starting"
+
+
+def test_nothing_is_started_beside_pods_of_an_earlier_job_of_that_name() -> None:
+    decision = decided(a_job().with_(pods=(a_pod(phase="Running"),)))
+    assert kinds(decision) == []
+    assert kinds(decided(a_job().with_(pods=(a_pod(phase="Running").as_gone(),)))) == ["NetworkPolicy", "Job"]
+
+
+@pytest.mark.parametrize("asked", ["suspend", "cancel"])
+def test_an_attempt_that_is_to_stop_at_once_is_not_waited_for(asked: str) -> None:
+    job = a_job().starting().with_status(phase=None, attempt=None, start_time=None)
+    assert decided(job.with_spec(**{asked: True}).with_(made_ago=0.0)).delete
 
 
 def test_deciding_twice_gives_the_same() -> None:
@@ -46,7 +87,8 @@ def test_deciding_twice_gives_the_same() -> None:
 
 
 def test_what_was_decided_needs_no_second_write() -> None:
-    started = decided(a_job()).status
+    new = a_job().starting().with_status(phase=None, attempt=None, start_time=None)
+    started = decided(new).status
     assert started is not None
     seen = a_job().starting().with_(status=started)
     assert decided(seen).status is None
@@ -240,14 +282,14 @@ def test_a_child_that_was_never_made_is_made_under_the_same_name(state: str | No
 
 
 @pytest.mark.parametrize("ended", [False, True])
-def test_a_child_that_the_status_does_not_know_is_written_down_first(ended: bool) -> None:
+def test_a_child_that_the_status_does_not_know_is_written_down_with_what_became_of_it(ended: bool) -> None:
     job = a_job().running().with_status(phase=None, attempt=None, history=None, start_time=None)
     decision = decided(job.ended("Finished") if ended else job)
-    assert phase(decision) == "Starting"
+    assert phase(decision) == ("Succeeded" if ended else "Running")
+    assert reasons(decision) == ["Succeeded" if ended else "Running"]
     assert decision.status is not None
     assert decision.status.start_time is not None
     assert decision.create == ()
-    assert decision.again_after == pytest.approx(0.05)
 
 
 def test_a_pod_that_its_node_cannot_end_is_looked_at_after_a_minute() -> None:

@@ -16,7 +16,7 @@ import structlog
 from structlog.typing import EventDict
 
 from finetune_api.trainer_contract import EndKind
-from finetune_operator import controller, events, observe, progress
+from finetune_operator import cache, controller, events, observe, progress
 from finetune_operator.controller import Controller
 from finetune_operator.kube.protocol import FINE_TUNE_JOB, JOB, POD, Document, Kind
 from finetune_operator.queue import WorkQueue
@@ -59,7 +59,7 @@ class Life:
 
     def _fake_clocks(self) -> ExitStack:
         stack = ExitStack()
-        for module in (controller, events, observe, progress):
+        for module in (cache, controller, events, observe, progress):
             stack.enter_context(patch.object(module, "time", SimpleNamespace(monotonic=self.clock.monotonic)))
         stack.enter_context(patch.object(controller, "WorkQueue", partial(WorkQueue, self.clock.queue)))
         errors = structlog.make_filtering_bound_logger(logging.ERROR)
