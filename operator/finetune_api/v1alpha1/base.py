@@ -34,7 +34,6 @@ class SpecModel(BaseModel):
         populate_by_name=True,
         extra="forbid",
         strict=True,
-        use_attribute_docstrings=True,
         frozen=True,
     )
 

@@ -16,9 +16,7 @@ from .status import FineTuneJobStatus
 class ObjectMetadata(BaseModel):
     """The metadata of an object as Kubernetes has it; the API server refuses unknown names here as well."""
 
-    model_config = ConfigDict(
-        alias_generator=to_camel, populate_by_name=True, extra="forbid", use_attribute_docstrings=True
-    )
+    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, extra="forbid")
 
     name: str = ""
     """Empty only where generateName is given and the API server has not made a name of it yet."""
@@ -55,9 +53,7 @@ class ObjectMetadata(BaseModel):
 class FineTuneJob(BaseModel):
     """A fine-tuning job: what is asked for (spec) and what is known of it (status)."""
 
-    model_config = ConfigDict(
-        alias_generator=to_camel, populate_by_name=True, extra="forbid", use_attribute_docstrings=True
-    )
+    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, extra="forbid")
 
     api_version: Literal["finetune.dev/v1alpha1"] = "finetune.dev/v1alpha1"
     """The version of the resource."""

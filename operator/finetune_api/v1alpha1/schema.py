@@ -8,6 +8,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from .docstrings import field_texts
 from .job import FineTuneJob
 from .rules.catalogue import all_change_rules, rules_of
 from .rules.changes import validations
@@ -35,8 +36,10 @@ def openapi_schema() -> Schema:
 def _object(model: type[BaseModel], source: Schema, definitions: Schema) -> Schema:
     """The schema of a model with its rules."""
     schema: Schema = {"type": "object", "description": _text(source.get("description", ""))}
+    texts = field_texts(model)
     schema["properties"] = {
-        name: _field(inner, definitions) for name, inner in sorted(source.get("properties", {}).items())
+        name: _field(inner, definitions, texts.get(name, ""))
+        for name, inner in sorted(source.get("properties", {}).items())
     }
     if source.get("required"):
         schema["required"] = sorted(source["required"])
@@ -52,15 +55,15 @@ def _validation(rule: Rule) -> Schema:
     return {"rule": rule.cel(), "message": rule.message, **named}
 
 
-def _field(source: Schema, definitions: Schema) -> Schema:
-    """The schema of one field: what a reference or an optional means, with the field's own description."""
+def _field(source: Schema, definitions: Schema, text: str = "") -> Schema:
+    """The schema of one field: what a reference or an optional means, with its own text if it has one."""
     meant = _meant(source)
     if "$ref" in meant:
         name = meant["$ref"].rsplit("/", 1)[1]
         schema = _object(_models()[name], definitions[name], definitions)
     else:
         schema = _plain(meant, definitions)
-    description = source.get("description") or meant.get("description")
+    description = text or source.get("description") or meant.get("description")
     if description:
         schema["description"] = _text(description)
     return schema

@@ -15,9 +15,7 @@ Truth = Annotated[str, Field(json_schema_extra={"pattern": "^(True|False|Unknown
 class StatusModel(BaseModel):
     """A part of status: unknown keys are kept out, nothing is required."""
 
-    model_config = ConfigDict(
-        alias_generator=to_camel, populate_by_name=True, extra="ignore", use_attribute_docstrings=True
-    )
+    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, extra="ignore")
 
     def dump(self) -> dict[str, Any]:
         """The fields that have a value, by their names in YAML."""
