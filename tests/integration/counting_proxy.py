@@ -1,15 +1,18 @@
 """Stands between the operator and the API server, counts writes, and strikes after one of them; changes nothing."""
 
 import http.client
+import socket
 import ssl
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import yaml
+
+from tests.integration.watch_faults import WatchFaults
 
 _WRITES = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 _HOP_BY_HOP = frozenset({"connection", "keep-alive", "transfer-encoding", "content-length", "host"})
@@ -18,7 +21,7 @@ _HOP_BY_HOP = frozenset({"connection", "keep-alive", "transfer-encoding", "conte
 class CountingProxy:
     """A plain HTTP proxy in front of one API server. Leases are not counted: they are written by the clock."""
 
-    def __init__(self, upstream: str, ca_file: Path) -> None:
+    def __init__(self, upstream: str, ca_file: Path, faults: WatchFaults | None = None) -> None:
         self.writes: list[str] = []
         """Verb and path of each write that the API server has answered."""
         self._strike_after = 0
@@ -41,6 +44,8 @@ class CountingProxy:
                     answer = connection.getresponse()
                     if self.command in _WRITES and "/leases" not in self.path:
                         proxy._count(f"{self.command} {self.path}")
+                        if faults is not None and answer.status < 300:
+                            faults.written(self.command, self.path, body)
                     self._give_back(answer)
                 except OSError:
                     self.close_connection = True  # the operator is dead, or the server
@@ -54,10 +59,20 @@ class CountingProxy:
                         self.send_header(key, value)
                 self.send_header("Transfer-Encoding", "chunked")
                 self.end_headers()
-                while chunk := answer.read1(65536):  # watches go on for minutes
-                    self.wfile.write(f"{len(chunk):x}\r\n".encode() + chunk + b"\r\n")
-                    self.wfile.flush()
+                if faults is not None and "watch=" in self.path and answer.status == 200:
+                    faults.relay(iter(answer.readline, b""), self._send, self._hang_up)
+                else:
+                    while chunk := answer.read1(65536):  # watches go on for minutes
+                        self._send(chunk)
                 self.wfile.write(b"0\r\n\r\n")
+
+            def _send(self, chunk: bytes) -> None:
+                self.wfile.write(f"{len(chunk):x}\r\n".encode() + chunk + b"\r\n")
+                self.wfile.flush()
+
+            def _hang_up(self) -> None:
+                with suppress(OSError):
+                    self.connection.shutdown(socket.SHUT_RDWR)
 
             do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = _forward  # noqa: N815 - the names that http.server calls
 

@@ -48,6 +48,11 @@ class Jobs:
         status: dict[str, Any] = self.get(name).get("status", {})
         return status
 
+    def statuses(self) -> dict[str, dict[str, Any]]:
+        """The statuses of all FineTuneJobs, by name."""
+        found = self._custom.list_namespaced_custom_object(_GROUP, _VERSION, self.namespace, _PLURAL)
+        return {item["metadata"]["name"]: item.get("status", {}) for item in found["items"]}
+
     def condition(self, name: str, kind: str) -> dict[str, Any]:
         conditions = self.status(name).get("conditions", [])
         return next((condition for condition in conditions if condition["type"] == kind), {})
