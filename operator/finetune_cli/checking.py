@@ -8,6 +8,7 @@ import typer
 
 from finetune_api.v1alpha1.advice import warnings
 from finetune_api.v1alpha1.job import FineTuneJob
+from finetune_api.v1alpha1.predecessors import circle
 from finetune_api.v1alpha1.support import unsupported
 from finetune_api.v1alpha1.validation import Problem, parse_job, validate
 
@@ -18,16 +19,17 @@ from .manifest import Document, read
 def validate_files(paths: Sequence[str]) -> Exit:
     """Prints a line for each job and each problem. Everything is looked at, also after the first wrong one."""
     worst = Exit.SUCCEEDED
+    documents: list[Document] = []
     for path in paths:
         try:
-            documents = read(path)
+            documents += read(path)
         except ManifestError as error:
             typer.echo(error.message, err=True)
             worst = Exit.INVALID
-            continue
-        for document in documents:
-            if _report(document):
-                worst = Exit.INVALID
+    circles = _circles(documents)
+    for document in documents:
+        if _report(document, circles):
+            worst = Exit.INVALID
     return worst
 
 
@@ -57,12 +59,21 @@ def lines(document: Document, found: Sequence[Problem]) -> list[str]:
     return [f"{document.file}:{document.line(problem.field)}: {problem}" for problem in ordered]
 
 
-def _report(document: Document) -> bool:
+def _circles(documents: Sequence[Document]) -> dict[str, Problem]:
+    """For each job, by its name, that would wait for ever: the jobs that wait for one another."""
+    valid = [parse_job(document.value) for document in documents if document.is_job and not problems(document)]
+    waits = {job.metadata.name: job.spec.model.job.name for job in valid if job.spec.model.job is not None}
+    return {name: Problem("spec.model.job", said) for name in waits if (said := circle(waits, name)) is not None}
+
+
+def _report(document: Document, circles: dict[str, Problem]) -> bool:
     """Whether something is wrong."""
     if not document.is_job:
         typer.echo(f"{document.file}: {document.title} is not ours and was not looked at")
         return False
     found = problems(document)
+    if not found:
+        found = [circles[name]] if (name := parse_job(document.value).metadata.name) in circles else []
     for line in lines(document, found):
         typer.echo(line, err=True)
     if found:

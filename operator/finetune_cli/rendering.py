@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import typer
 
 from finetune_api.v1alpha1.defaults import resolve
-from finetune_api.v1alpha1.identity import fingerprint
 from finetune_api.v1alpha1.job import FineTuneJob
+from finetune_api.v1alpha1.validation import parse_job
 from finetune_operator.builders.attempt import Attempt, documents
 from finetune_operator.builders.environment import config
+from finetune_operator.predecessors import stand_ins
 from finetune_operator.settings import Settings
 
-from .checking import only_job
+from .checking import only_job, problems
 from .errors import Exit
 from .manifest import read
 from .writing import to_yaml
@@ -23,13 +25,16 @@ UNKNOWN_UID = "00000000-0000-0000-0000-000000000000"
 
 def render_job(path: str, name: str | None) -> Exit:
     """Prints the documents of the first attempt. Raises CliError."""
-    _, job = only_job(read(path), name)
-    typer.echo(rendered(job, Settings()), nl=False)
+    documents_there = read(path)
+    _, job = only_job(documents_there, name)
+    others = [parse_job(other.value) for other in documents_there if other.is_job and not problems(other)]
+    typer.echo(rendered(job, Settings(), others), nl=False)
     return Exit.SUCCEEDED
 
 
-def rendered(job: FineTuneJob, settings: Settings) -> str:
-    """The resolved spec as comments, then the documents, as one YAML stream."""
+def rendered(job: FineTuneJob, settings: Settings, others: Sequence[FineTuneJob] = ()) -> str:
+    """The resolved spec as comments, then the documents, as one YAML stream. `others`: manifests of the same file."""
+    jobs = stand_ins(job.spec, others, settings.platform)
     resolution = resolve(job.spec, settings.platform)
     attempt = Attempt(
         name=job.metadata.name,
@@ -40,10 +45,16 @@ def rendered(job: FineTuneJob, settings: Settings) -> str:
         image=(resolution.spec.compute and resolution.spec.compute.image) or settings.trainer_image,
         labels=job.metadata.labels or {},
         annotations=job.metadata.annotations or {},
+        jobs=jobs,
     )
     made = [document for document in documents(attempt, settings) if not _without_size(document)]
     head = [f"What the operator creates for the first attempt of {job.metadata.name}."]
-    head += [f"Results: {attempt.claim}:{job.metadata.name}/{fingerprint(resolution.spec)}/"]
+    head += [f"Results: {attempt.claim}:{job.metadata.name}/{attempt.fingerprint}/"]
+    head += [
+        f"It begins with what job {one.name} has made and waits for that: {one.claim}:{one.path}/ and the fingerprint "
+        "of the results stand for what is known then."
+        for one in jobs
+    ]
     if len(made) < len(documents(attempt, settings)):
         head.append("The claim is left out: spec.storage says no size, and FINETUNE_PLATFORM__STORAGE_SIZE is not set.")
     head += ["Defaults, and why:", *(f"  {reason}" for reason in resolution.because)]

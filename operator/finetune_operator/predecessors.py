@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable
 from typing import Any
 
 from finetune_api.v1alpha1.defaults import PlatformDefaults, resolve
 from finetune_api.v1alpha1.identity import fingerprint, produced
+from finetune_api.v1alpha1.job import FineTuneJob
+from finetune_api.v1alpha1.predecessors import Reference, circle, references
 from finetune_api.v1alpha1.spec import FineTuneJobSpec
 from finetune_api.v1alpha1.status import JobStatus
 
@@ -17,28 +19,24 @@ from .kube.protocol import FINE_TUNE_JOB, Document, Kube
 from .observation import Obstacle
 
 LONGEST_LINEAGE = 32
+UNKNOWN = "0" * 16
+"""Stands for a fingerprint that nobody knows yet."""
 _OVER = frozenset({"Succeeded", "Failed", "Cancelled"})
 
 
-@dataclass(frozen=True)
-class Reference:
-    """A place in a spec that names another job."""
-
-    field: str
-    name: str
-    step: int | None = None
-    whole: bool = True
-    """The job's output is wanted, and so its success; else one of its checkpoints."""
-
-
-def references(spec: FineTuneJobSpec) -> tuple[Reference, ...]:
-    """The jobs whose results a job begins with."""
+def stand_ins(
+    spec: FineTuneJobSpec, manifests: Iterable[FineTuneJob], platform: PlatformDefaults
+) -> tuple[JobStatus, ...]:
+    """What a job would begin with, as far as its predecessors' manifests say it: for looking at what would be made."""
+    known = {manifest.metadata.name: manifest.dump() for manifest in manifests}
     found = []
-    if spec.model.job is not None:
-        found.append(Reference("spec.model.job", spec.model.job.name))
-    start = spec.checkpoint.from_ if spec.checkpoint else None
-    if start is not None and start.job is not None:
-        found.append(Reference("spec.checkpoint.from.job", start.job.name, start.step, whole=False))
+    for reference in references(spec):
+        document = known.get(reference.name, {"metadata": {"name": reference.name}, "spec": {}})
+        digits = UNKNOWN
+        if reference.name in known and not references(FineTuneJobSpec.model_validate(document["spec"])):
+            digits = fingerprint(resolve(FineTuneJobSpec.model_validate(document["spec"]), platform).spec)
+        base = _base(document["spec"].get("model") or {}) if reference.whole else {}
+        found.append(JobStatus(name=reference.name, claim=_claim(document), path=f"{reference.name}/{digits}", **base))
     return tuple(found)
 
 
@@ -74,31 +72,25 @@ class Predecessors:
                 document = await self._kube.get(FINE_TUNE_JOB, namespace, reference.name)
             except NotFoundError:
                 return _missing(namespace, reference)
-        circle = self._circle(name, document)
-        if circle:
-            way = ", ".join(f"{one} for {other}" for one, other in zip([name, *circle], [*circle, name], strict=True))
-            said = (
-                f"{reference.field}: the jobs wait for one another ({way}): delete one of them and name another model"
-            )
-            return Obstacle("JobCycle", said)
+        waiting = circle(self._waits(name, document), name)
+        if waiting is not None:
+            return Obstacle("JobCycle", f"{reference.field}: {waiting}")
         made = _output(reference, document) if reference.whole else self._checkpoints(reference, document)
         if isinstance(made, list) and any(one.name == name for one in made):
             said = f"{reference.field}: {reference.name} was itself made from a job {name}: give this one another name"
             return Obstacle("JobCycle", said)
         return made
 
-    def _circle(self, name: str, document: Document) -> list[str]:
-        """The names from a job that is waited for back to the one that waits; empty where they do not lead there."""
-        way: list[str] = []
+    def _waits(self, name: str, document: Document) -> dict[str, str]:
+        """Job to the one whose model it waits for, along the way from one that waits for this document's."""
+        waits: dict[str, str] = {name: document["metadata"]["name"]}
         following: Document | None = document
-        while following is not None and _phase(following) not in _OVER and following["metadata"]["name"] not in way:
-            metadata, model = following["metadata"], following["spec"].get("model") or {}
-            way.append(metadata["name"])
-            onward = (model.get("job") or {}).get("name")
-            if onward == name:
-                return way
-            following = self._cache.jobs.get((metadata["namespace"], onward)) if onward else None
-        return []
+        while following is not None and _phase(following) not in _OVER and following["metadata"]["name"] not in waits:
+            metadata, job = following["metadata"], (following["spec"].get("model") or {}).get("job") or {}
+            if "name" in job:
+                waits[metadata["name"]] = job["name"]
+            following = self._cache.jobs.get((metadata["namespace"], job.get("name", "")))
+        return waits
 
     def _checkpoints(self, reference: Reference, document: Document) -> list[JobStatus] | Obstacle:
         """The directory of a job's results, once the wanted checkpoint may be in it."""
@@ -128,8 +120,8 @@ def _output(reference: Reference, document: Document) -> list[JobStatus] | Obsta
         why = f" ({failure['reason']}: {failure.get('message', '')})"[:300] if failure.get("reason") else ""
         return Obstacle(
             "JobNotSucceeded",
-            f"{reference.field}: job {reference.name} has ended as {phase}{why}: mend it and create it again under this "
-            "name, or name another job",
+            f"{reference.field}: job {reference.name} has ended as {phase}{why}: mend it and create it again under "
+            "this name, or name another job",
         )
     if phase != "Succeeded":
         return Obstacle("WaitingForJob", f"waits for job {reference.name} to succeed: it is {phase}", waiting=True)

@@ -19,6 +19,7 @@ from ..errors import Exit
 from ..manifest import read
 from . import requests
 from .directories import directories
+from .earlier import remember
 from .ending import conclude
 from .live import LiveView
 from .lock import RunLock
@@ -36,6 +37,7 @@ def run_job(file: str, claims: Sequence[str], config_maps: Sequence[str], output
     try:
         lock.take(lambda text: console.print(text))
         requests.take(places.state(job.metadata.name))  # what was left for an earlier run
+        remember(places, job.metadata.name)
         with _view(console, job.metadata.name) as view:
             _warn_of_devices(view, resolved)
             session = Session(job, places, view, lock)

@@ -7,11 +7,13 @@ from pathlib import Path
 
 import typer
 
+from finetune_api.v1alpha1.predecessors import references
 from finetune_api.v1alpha1.spec import FineTuneJobSpec
 from finetune_operator.builders import mounts
 from finetune_operator.kube.local import Directories
 
 from ..errors import CannotStartError
+from .earlier import recalled
 
 
 def directories(spec: FineTuneJobSpec, claims: Sequence[str], config_maps: Sequence[str], output: Path) -> Directories:
@@ -19,8 +21,9 @@ def directories(spec: FineTuneJobSpec, claims: Sequence[str], config_maps: Seque
     document = spec.dump()
     given_claims, given_maps = _pairs(claims, "--claim"), _pairs(config_maps, "--config-map")
     own = document.get("storage", {}).get("claim", {}).get("name")
-    wanted = set(mounts.claims(document))
-    _only_used(given_claims, wanted | ({own} if own else set()), "--claim")
+    _must_have_run(spec, output)
+    wanted, earlier = set(mounts.claims(document)), recalled(spec, output)
+    _only_used(given_claims, wanted | set(earlier) | ({own} if own else set()), "--claim")
     _only_used(given_maps, mounts.config_maps(document), "--config-map")
     missing = [
         *_missing("claim", "--claim", wanted - {own} if own not in given_claims else wanted, given_claims),
@@ -28,7 +31,16 @@ def directories(spec: FineTuneJobSpec, claims: Sequence[str], config_maps: Seque
     ]
     if missing:
         raise CannotStartError("\n".join(missing))
-    return Directories(output.absolute(), given_claims, given_maps)
+    return Directories(output.absolute(), {**earlier, **given_claims}, given_maps)
+
+
+def _must_have_run(spec: FineTuneJobSpec, output: Path) -> None:
+    for reference in references(spec):
+        if not (Directories(output.absolute()).state(reference.name) / "job.json").is_file():
+            raise CannotStartError(
+                f"{reference.field}: no run of job {reference.name} has left its results in {output}: run that job "
+                "first, into the same --output"
+            )
 
 
 def _pairs(values: Iterable[str], option: str) -> dict[str, Path]:

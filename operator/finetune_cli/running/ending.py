@@ -12,7 +12,7 @@ from finetune_operator.kube.protocol import Document
 
 from ..errors import Exit
 from .numbers import measured, size
-from .session import Session, refusal
+from .session import Session, refusal, turn
 
 
 def conclude(console: Console, session: Session, job: Document) -> Exit:
@@ -28,6 +28,11 @@ def conclude(console: Console, session: Session, job: Document) -> Exit:
     if refused is not None:
         console.print(Text(f"refused: {refused['reason']}: {refused['message']}", "red"))
         return Exit.INVALID
+    waits = turn(job)
+    if waits is not None and not session.interrupts:
+        console.print(Text(f"not started: {waits}", "red"))
+        console.print("  run that job to its end first, into the same --output", highlight=False)
+        return Exit.CANNOT_START
     if session.interrupts:
         _interrupted(console, job)
         return Exit.INTERRUPTED
@@ -92,6 +97,8 @@ def _at_step(job: Document) -> str:
 
 
 def _how_to_load(manifest: FineTuneJob, directory: Path, adapter: bool) -> str:
+    if adapter and manifest.spec.model.job is not None:
+        return f"see {_near(directory) / 'README.md'}: it lies upon what job {manifest.spec.model.job.name} has made"
     if adapter:
         return f"peft.AutoPeftModelForCausalLM.from_pretrained({str(_near(directory))!r})"
     return f"transformers.AutoModelForCausalLM.from_pretrained({str(_near(directory))!r})"

@@ -24,6 +24,7 @@ from finetune_operator.kube.protocol import FINE_TUNE_JOB, POD, Change, Document
 from finetune_operator.settings import Settings
 
 from . import requests
+from .earlier import run_lives
 from .lock import RunLock
 
 NAMESPACE = "default"
@@ -95,8 +96,12 @@ class Session:
         self.view.job(document)
         phase = document.get("status", {}).get("phase")
         paused = phase == "Suspended" and document["spec"].get("suspend")
-        if phase in TERMINAL or (paused and not self.held) or refusal(document):
+        if phase in TERMINAL or (paused and not self.held) or refusal(document) or self._waits_in_vain(document):
             over.set()
+
+    def _waits_in_vain(self, document: Document) -> bool:
+        """Whether the job waits for another one that nobody runs here."""
+        return turn(document) is not None and not run_lives(self.manifest.spec, self.directories)
 
     async def _show_progress(self, kube: LocalKube) -> None:
         while True:
@@ -162,7 +167,9 @@ def starting_point(manifest: FineTuneJob, earlier: Document | None) -> Document:
     for name in ("uid", "resourceVersion", "generation", "creationTimestamp", "deletionTimestamp"):
         document["metadata"].pop(name, None)
     status = (earlier or {}).get("status") or {}
-    if earlier is None or status.get("phase") in TERMINAL or refusal(earlier) or _asked(earlier) != _asked(document):
+    if earlier is None or status.get("phase") in TERMINAL or _asked(earlier) != _asked(document):
+        return document
+    if refusal(earlier) or turn(earlier) is not None:
         return document
     continued = copy.deepcopy(earlier)
     continued["spec"] = document["spec"]
@@ -177,6 +184,13 @@ def refusal(job: Document) -> Document | None:
             found: Document = condition
             return found
     return None
+
+
+def turn(job: Document) -> str | None:
+    """What the job waits for before its turn comes, where it does."""
+    status = job.get("status") or {}
+    waits = (c for c in status.get("conditions") or () if c["type"] == "Running" and c["reason"] == "WaitingForJob")
+    return next((c["message"] for c in waits), None) if status.get("phase") == "Pending" else None
 
 
 @contextlib.contextmanager
