@@ -2,107 +2,21 @@
 
 from __future__ import annotations
 
-import contextlib
-import json
 import os
 import signal
 import subprocess
-import sys
-import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
-import yaml
 
 from finetune_cli.errors import Exit
-from tests.builders.manifests import a_manifest
-from tests.trainer.tiny_model import SENTENCES, make_tiny_model
-
-DEADLINE = 240.0
-
-
-@dataclass
-class Workplace:
-    """Directories for the claims, a manifest, and the command that runs it."""
-
-    root: Path
-
-    def write(self, **spec: Any) -> None:
-        fields = {
-            "hyperparameters": {"maxSteps": 6, "maxSequenceLength": 64, "gradientCheckpointing": False, "seed": 1},
-            "tracking": {"tensorBoard": False},
-            "storage": None,
-            **spec,
-        }
-        manifest = a_manifest().named("local").with_spec(**fields)
-        (self.root / "job.yaml").write_text(yaml.safe_dump(manifest.document))
-
-    def command(self) -> list[str]:
-        claims = [f"--claim={name}={self.root / name}" for name in ("models", "datasets")]
-        return [sys.executable, "-m", "finetune_cli", "run", "job.yaml", *claims, "--output", "out"]
-
-    def start(self) -> subprocess.Popen[str]:
-        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-        return subprocess.Popen(
-            self.command(), cwd=self.root, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
-        )
-
-    def run(self) -> tuple[int, str]:
-        """Exit code and everything that was printed."""
-        process = self.start()
-        said, _ = process.communicate(timeout=DEADLINE)
-        return process.returncode, said
-
-    def steer(self, *arguments: str) -> tuple[int, str]:
-        """Runs `finetune pause`, `resume` or `cancel` beside the run; exit code and what was printed."""
-        command = [sys.executable, "-m", "finetune_cli", *arguments, "local", "--output", "out"]
-        ended = subprocess.run(
-            command, cwd=self.root, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=DEADLINE
-        )
-        return ended.returncode, ended.stdout
-
-    @property
-    def job(self) -> dict[str, Any]:
-        """The FineTuneJob as the run keeps it."""
-        document: dict[str, Any] = json.loads((self.root / "out/.finetune/local/job.json").read_text())
-        return document
-
-    @property
-    def result(self) -> Path:
-        """The directory that the run names as its result."""
-        (found,) = self.root.glob("out/local/*/output")
-        assert self.job["status"]["output"]["path"].endswith(f"{found.parent.name}/output")
-        return found
-
-    def steps(self) -> list[int]:
-        """The steps that were trained, as metrics.jsonl has them."""
-        found = list(self.root.glob("out/local/*/logs/metrics.jsonl"))
-        if not found:
-            return []
-        lines = found[0].read_text().splitlines()
-        return [json.loads(line)["step"] for line in lines if '"loss"' in line and line.endswith("}")]
-
-    def trainers(self) -> list[int]:
-        """Processes of this workplace's trainer, by the volume in their environment."""
-        mark = f"{self.root}".encode()
-        found = []
-        for entry in Path("/proc").iterdir():
-            with contextlib.suppress(OSError):
-                ours = entry.name.isdigit() and b"finetune_trainer" in (entry / "cmdline").read_bytes()
-                if ours and ((entry / "cwd").readlink() == self.root or mark in (entry / "environ").read_bytes()):
-                    found.append(int(entry.name))
-        return found
+from tests.trainer.workplace import DEADLINE, Workplace, await_that, make_inputs
 
 
 @pytest.fixture
 def workplace(tmp_path: Path) -> Workplace:
-    make_tiny_model(tmp_path / "models" / "tiny-llama")
-    (tmp_path / "datasets").mkdir()
-    rows = [{"prompt": sentence, "completion": f" {number}"} for number in range(12) for sentence in SENTENCES]
-    (tmp_path / "datasets" / "train.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    make_inputs(tmp_path)
     place = Workplace(tmp_path)
     place.write()
     return place
@@ -264,11 +178,3 @@ def test_wrong_data_fails_with_file_and_line_and_no_retry(workplace: Workplace) 
     assert "train.jsonl:61" in said
     assert "Traceback" not in said
     assert workplace.job["status"]["attempt"] == 1
-
-
-def await_that(holds: Callable[[], bool]) -> None:
-    """Polls until it holds; fails after the deadline."""
-    deadline = time.monotonic() + DEADLINE
-    while not holds():
-        assert time.monotonic() < deadline, "it never came to hold"
-        time.sleep(0.05)
