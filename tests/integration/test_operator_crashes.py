@@ -53,8 +53,9 @@ class Life:
             return []
 
         (pod,) = self._until(there, f"the pod of attempt {attempt}")
-        self._pods.run(pod)
+        # Before the pod runs, so that the write that says so is always one of those that are swept.
         self._until(lambda: self._jobs.status(JOB).get("attempt") == attempt, f"attempt {attempt}")
+        self._pods.run(pod)
         self._wait("Running")
         return pod
 
