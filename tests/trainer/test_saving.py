@@ -136,7 +136,8 @@ def test_sigterm_waits_for_the_checkpoint_that_is_on_its_way(tmp_path: Path, mod
 
 def test_the_newest_and_the_best_are_kept(tmp_path: Path, models: Path) -> None:
     job = AJob.on(tmp_path, models).with_spec(
-        hyperparameters={"learningRate": 9.0, "epochs": 2.0, "warmupRatio": 0.0, "scheduler": "constant"},
+        tuning={"type": "Full", "rank": None, "dropout": None},
+        hyperparameters={"learningRate": 0.3, "epochs": 2.0, "warmupRatio": 0.0, "scheduler": "constant"},
         evaluation={"everySteps": 1}, checkpoint={"everySteps": 1, "keep": 2, "keepBest": True},
     )  # fmt: skip
     ranks = Ranks(job)
