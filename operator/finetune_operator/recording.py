@@ -110,6 +110,11 @@ def because(status: FineTuneJobStatus, reasons: Sequence[str]) -> None:
         status.effective = effective.model_copy(update={"because": _together(effective.because, reasons, MOST_REASONS)})
 
 
+def added(before: Sequence[str] | None, after: Sequence[str] | None) -> list[str]:
+    """What was not there before, in order."""
+    return [text for text in after or () if text not in (before or ())]
+
+
 def _together(before: Sequence[str] | None, more: Sequence[str], most: int) -> list[str]:
     """Both, each once, the newest `most` of them."""
     return list(dict.fromkeys([*(before or ()), *more]))[-most:]

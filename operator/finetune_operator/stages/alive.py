@@ -12,6 +12,7 @@ from ..observation import LOST_AFTER, Child
 from ..policies import deadline, hang
 from ..policies import starting as start
 from ..policies.ends import INTENDED
+from .ended import warn_of_new
 
 OVERDUE_EVERY = 30.0
 """Seconds between looks at the node of a pod that should have ended."""
@@ -132,6 +133,7 @@ def _take_report(draft: Draft) -> None:
         return
     draft.from_report = draft.status == draft.seen.status
     recording.merge_report(draft.status, report)
+    warn_of_new(draft)
 
 
 def _intend(draft: Draft, reason: str, message: str) -> None:

@@ -23,6 +23,7 @@ def take(draft: Draft, spec: FineTuneJobSpec, end: End, settings: Settings) -> N
     claim = spec.storage.claim.name if spec.storage and spec.storage.claim else names.claim_name(seen.name)
     if end.record is not None:
         recording.merge_record(status, end.record, claim, seen.name)
+        warn_of_new(draft)
     asked = (spec.suspend or spec.cancel) and end.name in _OURS
     resolved = resolve(spec, settings.platform).spec
     verdict = retry.verdict(end, seen.status, resolved, recording.checkpoint_step(status))
@@ -40,6 +41,13 @@ def take(draft: Draft, spec: FineTuneJobSpec, end: End, settings: Settings) -> N
             suspend(draft)
     else:
         _bad(draft, spec, end, verdict)
+
+
+def warn_of_new(draft: Draft) -> None:
+    """Raises an event for what the trainer has warned of since the last look: a torn checkpoint, a full disk."""
+    new = recording.added(draft.seen.status.warnings, draft.status.warnings)
+    if new:
+        draft.warn("TrainerWarning", "; ".join(new))
 
 
 def _times(draft: Draft, end: End) -> tuple[datetime, datetime | None]:
