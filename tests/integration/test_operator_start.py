@@ -1,4 +1,4 @@
-"""What keeps an attempt from starting is said within 15 seconds, and a gang that does not start gives back what it has."""
+"""What keeps an attempt from starting is said within 15 s, and a gang that does not start gives back what it has."""
 
 import json
 from collections.abc import Callable

@@ -19,6 +19,9 @@ from .protocol import LEASE, Document, Kube
 DURATION_SECONDS = 15
 RENEW_WITHIN_SECONDS = 10.0
 RETRY_SECONDS = 2.0
+LOOK_SECONDS = 1.0
+"""Between looks of one that waits: what it has seen a second late it counts a second longer."""
+_MOMENT = 0.01
 _log = structlog.get_logger(__name__)
 
 
@@ -44,7 +47,7 @@ class Lease:
             if not waiting:
                 _log.info("another replica leads; waiting for its Lease", lease=self._name)
             waiting = True
-            await asyncio.sleep(RETRY_SECONDS)
+            await asyncio.sleep(min(LOOK_SECONDS, self._seconds_until_stale()))
         _log.info("this replica leads", lease=self._name, identity=self._identity)
 
     async def hold(self) -> None:
@@ -71,6 +74,11 @@ class Lease:
                 await self._write("")
             except KubeError as error:
                 _log.warning("the Lease was not given back", error=str(error))
+
+    def _seconds_until_stale(self) -> float:
+        """Seconds until the holder has been silent for too long, or until the next look where it has been."""
+        left = self._seen[1] + DURATION_SECONDS - time.monotonic()
+        return left if left > _MOMENT else LOOK_SECONDS
 
     async def _try(self) -> bool:
         try:
