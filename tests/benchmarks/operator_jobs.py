@@ -14,16 +14,16 @@ _ADDED_BY_KUBERNETES = (
 )
 
 
-def fine_tune_job(name: str, runs_on: bool = False) -> Document:
-    """A FineTuneJob on existing claims that asks for no GPU; `runs_on` keeps its pod from ever finishing."""
+def fine_tune_job(name: str, label: str | None = None) -> Document:
+    """A FineTuneJob on existing claims that asks for no GPU; `label` says how kwok plays its pods (see its stages)."""
     spec: Document = {
         "model": {"claim": {"name": "models", "path": "tiny-llama"}},
         "dataset": {"sources": [{"claim": {"name": "datasets", "path": "python-instructions/train.jsonl"}}]},
         "storage": {"claim": {"name": "results"}},
         "compute": {"gpusPerNode": 0, "cpu": "1", "memory": "1Gi"},
     }
-    if runs_on:
-        spec["podTemplate"] = {"labels": {"benchmark": "runs-on"}}
+    if label:
+        spec["podTemplate"] = {"labels": {"benchmark": label}}
     return {"apiVersion": "finetune.dev/v1alpha1", "kind": "FineTuneJob", "metadata": {"name": name}, "spec": spec}
 
 

@@ -6,7 +6,7 @@ import asyncio
 import json
 import ssl
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, Self
@@ -77,6 +77,17 @@ class Load:
         async with self._session.get(path) as answer:
             return await _read(answer, f"get {path}")
 
+    async def patch(self, path: str, change: Document) -> Document:
+        """Merge a change into an object."""
+        headers = {"Content-Type": "application/merge-patch+json"}
+        async with self._session.patch(path, data=json.dumps(change), headers=headers) as answer:
+            return await _read(answer, f"patch {path}")
+
+    async def delete(self, path: str) -> Document:
+        """Begin to delete an object."""
+        async with self._session.delete(path) as answer:
+            return await _read(answer, f"delete {path}")
+
     async def delete_all(self, path: str, seconds: float = 120) -> None:
         """Delete what is in a collection, with what it owns, and wait until it is gone."""
         async with self._session.delete(path, params={"propagationPolicy": "Background"}) as answer:
@@ -125,6 +136,10 @@ class Load:
                 task.cancel()
         return times
 
+    async def create_all(self, path: str, documents: Sequence[Document], times: Times) -> None:
+        """Create the objects as fast as they are taken."""
+        await self._create(path, documents, None, times)
+
     async def _create(self, path: str, documents: Sequence[Document], rate: float | None, times: Times) -> None:
         async def one(document: Document) -> None:
             async with free:
@@ -140,15 +155,25 @@ class Load:
                 group.create_task(one(document))
 
     async def _watch(self, path: str, names: set[str], end: str, times: Times) -> None:
-        """Follow the collection until every name has ended, over breaks of the watch (a slow client is cut off)."""
+        """Follow the collection until every name has ended."""
 
         def take(document: Document) -> None:
             name = document["metadata"]["name"]
             if name in names and name not in times.ended and has_condition(document, end):
                 times.ended[name] = time.monotonic()
 
-        marker = f'"type":"{end}"'.encode()
-        while len(times.ended) < len(names):
+        await self.follow(path, f'"type":"{end}"', take, until=lambda: len(times.ended) == len(names))
+
+    async def follow(self, path: str, marker: str, take: Callable[[Document], None], until: Callable[[], bool]) -> None:
+        """Tell every object as it is and as it changes, over breaks of the watch (a slow client is cut off).
+
+        Args:
+            path: the collection.
+            marker: only changes with this text in them are told: parsing all would take a good part of the machine.
+            take: told of each.
+            until: asked after each; ends the following.
+        """
+        while not until():
             listed = await self.get(path)
             for document in listed["items"]:
                 take(document)
@@ -156,9 +181,12 @@ class Load:
             query = {"watch": "1", "resourceVersion": version, "timeoutSeconds": "3600"}
             async with self._session.get(path, params=query) as answer:
                 async for line in _lines(answer):
-                    if marker in line:  # parsing every change would take a good part of the machine
-                        take(json.loads(line)["object"])
-                        if len(times.ended) == len(names):
+                    if marker.encode() in line:
+                        event = json.loads(line)
+                        if event["type"] == "ERROR":
+                            break  # listed anew
+                        take(event["object"])
+                        if until():
                             return
 
 

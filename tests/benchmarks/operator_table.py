@@ -61,6 +61,22 @@ class Restart:
     writes: int
 
 
+@dataclass(frozen=True)
+class ChurnCost:
+    """As many jobs again, some of them disturbed."""
+
+    burst: Burst
+    kinds: dict[str, int]
+    attempts: int
+    attempts_wanted: int
+    wrong: list[str]
+    """What did not come out as it should; empty."""
+    jobs_created: int
+    """Child Jobs that the operator made, by the audit log."""
+    peak_bytes: int
+    writes: float
+
+
 @dataclass
 class Results:
     """Everything that one run measured."""
@@ -69,6 +85,7 @@ class Results:
     tuned: Burst
     operator: OperatorCost
     latency: Latency | None = None
+    churn: ChurnCost | None = None
     restart: Restart | None = None
     machine: dict[str, str] = field(default_factory=dict)
 
@@ -82,6 +99,8 @@ def table(results: Results) -> str:
     rows = [*_burst_rows(results.plain, results.tuned), *_operator_rows(results.operator)]
     if results.latency:
         rows += _latency_rows(results.latency)
+    if results.churn:
+        rows += _churn_rows(results.churn)
     if results.restart:
         rows += _restart_rows(results.restart)
     said = ", ".join(f"{name} {value}" for name, value in results.machine.items())
@@ -124,6 +143,26 @@ def _latency_rows(latency: Latency) -> list[list[str]]:
         aim = f"≤ +{AIM_ADDED_MS} ms"
         rows.append([f"paced, create to end, {share}", f"{plain:.3f} s", f"{tuned:.3f} s", added, aim])
     return rows
+
+
+def _churn_rows(churn: ChurnCost) -> list[list[str]]:
+    said = ", ".join(f"{count} {kind}" for kind, count in churn.kinds.items())
+    extra = churn.jobs_created - churn.attempts_wanted
+    made = f"{churn.attempts} of {churn.attempts_wanted} attempts, {churn.jobs_created} child Jobs"
+    return [
+        [f"churn: {said}", "", f"{churn.burst.seconds:.1f} s", "", ""],
+        ["- attempts", "", made, "", "equal"],
+        ["- doubled / lost or wrong", "", f"{max(extra, 0)} / {len(churn.wrong)}", "", "0 / 0"],
+        ["- CPU of everything, per job", "", f"{churn.burst.milliseconds():.1f} ms", "", ""],
+        [
+            "- operator: CPU, writes per job",
+            "",
+            f"{churn.burst.milliseconds('operator'):.1f} ms, {churn.writes:.2f}",
+            "",
+            "",
+        ],
+        ["- operator, peak resident memory", "", f"{churn.peak_bytes / 1e6:.0f} MB", "", f"< {AIM_MEMORY_MB} MB"],
+    ]
 
 
 def _restart_rows(restart: Restart) -> list[list[str]]:

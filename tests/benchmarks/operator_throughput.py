@@ -15,12 +15,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.benchmarks.operator_churn import Churned, churn
 from tests.benchmarks.operator_cluster import BenchmarkCluster, benchmark_cluster
 from tests.benchmarks.operator_cost import AuditLog, bucket_quantile, cpu_of, cpu_seconds, peak_memory, quantile
 from tests.benchmarks.operator_jobs import Document, fine_tune_job, plain_job
 from tests.benchmarks.operator_load import FINE_TUNE_JOBS, JOBS, Load, LoadError, Times
 from tests.benchmarks.operator_process import Operator, reconciles, running_operator
-from tests.benchmarks.operator_table import Burst, Latency, OperatorCost, Restart, Results, table
+from tests.benchmarks.operator_table import Burst, ChurnCost, Latency, OperatorCost, Restart, Results, table
 from tests.cluster import versions
 from tests.cluster.errors import ClusterError
 
@@ -47,7 +48,7 @@ class Bench:
         documents = [plain_job(self.child, f"job-{number}") for number in range(count)]
         measured = await self._run(JOBS.format(namespace), documents, "Complete", rate, self.cluster.pids())
         for path in (JOBS, PODS):
-            await self.load.delete_all(path.format(namespace))
+            await self.load.delete_all(path.format(namespace), seconds=120 + count / 5)
         await asyncio.sleep(SETTLE_SECONDS)
         return measured
 
@@ -68,7 +69,9 @@ class Bench:
         return times, {name: after[name] - before[name] for name in pids}
 
 
-async def measure(cluster: BenchmarkCluster, jobs: int, paced: bool, restart: bool, running: int) -> Results:
+async def measure(
+    cluster: BenchmarkCluster, jobs: int, *, paced: bool, churned: bool, restart: bool, running: int
+) -> Results:
     """Do the whole run: a warm-up, plain Jobs, FineTuneJobs, and what else is asked for."""
     async with Load.on(cluster.plane) as load:
         child = await _child_of_one_job(cluster, load)
@@ -85,6 +88,9 @@ async def measure(cluster: BenchmarkCluster, jobs: int, paced: bool, restart: bo
             if steady:
                 _say(f"FineTuneJobs at {PACED_PER_SECOND:.0f} a second")
                 results.latency = await _latency(bench, operator, steady)
+            if churned:
+                _say(f"{jobs} FineTuneJobs of which a quarter is disturbed")
+                results.churn = await _churn(bench, operator, jobs)
             if restart:
                 _say(f"a restart beside {running} running jobs")
                 results.restart = await _restart(bench, operator, running)
@@ -121,10 +127,31 @@ async def _latency(bench: Bench, operator: Operator, plain: Times) -> Latency:
     return Latency(*shares)
 
 
+async def _churn(bench: Bench, operator: Operator, jobs: int) -> ChurnCost:
+    bench.audit.new_requests()
+    namespace = bench.cluster.new_namespace("churn")
+    pids = bench.cluster.pids() | {"operator": operator.pid}
+    before = cpu_of(pids)
+    churned: Churned = await churn(bench.load, namespace, jobs, seconds=120 + jobs)
+    await asyncio.sleep(SETTLE_SECONDS)
+    after = cpu_of(pids)
+    requests = bench.audit.new_requests()
+    return ChurnCost(
+        burst=Burst(jobs, churned.times.seconds, {name: after[name] - before[name] for name in pids}),
+        kinds=churned.kinds,
+        attempts=churned.attempts,
+        attempts_wanted=churned.attempts_wanted,
+        wrong=churned.wrong,
+        jobs_created=requests.counts["create jobs"],
+        peak_bytes=peak_memory(operator.pid),
+        writes=requests.writes / jobs,
+    )
+
+
 async def _restart(bench: Bench, operator: Operator, running: int) -> Restart:
     """Start jobs that run on, and restart the operator beside them and all that were finished before."""
     namespace = bench.cluster.new_namespace("running")
-    documents = [fine_tune_job(f"job-{number}", runs_on=True) for number in range(running)]
+    documents = [fine_tune_job(f"job-{number}", "runs-on") for number in range(running)]
     await bench.load.run(FINE_TUNE_JOBS.format(namespace), documents, "Running")
     await asyncio.sleep(SETTLE_SECONDS)
     known = len((await bench.load.get("/apis/finetune.dev/v1alpha1/finetunejobs"))["items"])
@@ -159,6 +186,7 @@ def main(arguments: list[str] | None = None) -> int:
         action="store_true",
         help=f"also {PACED_JOBS} of each at {PACED_PER_SECOND:.0f} a second, for the latency",
     )
+    parser.add_argument("--churn", action="store_true", help="also as many of which some fail, pause or are preempted")
     parser.add_argument("--restart", action="store_true", help="also restart the operator beside running jobs")
     parser.add_argument("--running", type=int, default=200, help="how many of those")
     parser.add_argument("--dir", type=Path, help="where data and logs go, and stay; else they are removed")
@@ -169,12 +197,17 @@ def main(arguments: list[str] | None = None) -> int:
     with tempfile.TemporaryDirectory(prefix="finetune-benchmark-") as scratch:
         try:
             with benchmark_cluster(options.dir or Path(scratch)) as cluster:
-                run = measure(cluster, options.jobs, options.paced, options.restart, options.running)
+                run = measure(
+                    cluster, options.jobs, paced=options.paced, churned=options.churn, restart=options.restart,
+                    running=options.running,
+                )  # fmt: skip
                 results = asyncio.run(run)
         except (ClusterError, LoadError) as error:
             print(f"error: {error}", file=sys.stderr)
             return 1
     print(table(results))
+    for said in results.churn.wrong if results.churn else ():
+        print(f"wrong: {said}", file=sys.stderr)
     if options.json:
         results.save(options.json)
     return 0

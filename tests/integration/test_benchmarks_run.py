@@ -12,7 +12,7 @@ from tests.benchmarks import operator_cost, operator_throughput
 def figures(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     directory = tmp_path_factory.mktemp("benchmark")
     file = directory / "figures.json"
-    size = ["--jobs=8", "--paced", "--restart", "--running=3"]
+    size = ["--jobs=8", "--paced", "--churn", "--restart", "--running=3"]
     assert operator_throughput.main([*size, f"--dir={directory / 'cluster'}", f"--json={file}"]) == 0
     loaded: dict[str, Any] = json.loads(file.read_text())
     return loaded
@@ -32,8 +32,17 @@ def test_the_operators_writes_are_counted_and_within_their_budget(figures: dict[
     assert 2 <= writes <= 6
 
 
+def test_disturbed_jobs_come_through_with_the_right_number_of_attempts(figures: dict[str, Any]) -> None:
+    churn = figures["churn"]
+    assert churn["kinds"] == {"failed once": 2, "paused and resumed": 2, "preempted": 1, "undisturbed": 3}
+    assert churn["wrong"] == []
+    assert churn["attempts"] == churn["jobs_created"] == churn["attempts_wanted"] == 8 + 5
+
+
 def test_a_restart_finds_every_job_and_writes_nothing(figures: dict[str, Any]) -> None:
-    assert figures["restart"]["finished"] == 8 + 8 + 1  # in a burst, paced, and the one that plain Jobs are copies of
+    assert (
+        figures["restart"]["finished"] == 8 + 8 + 8 + 1
+    )  # in a burst, paced, churned, and the one that plain Jobs are copies of
     assert (figures["restart"]["running"], figures["restart"]["writes"]) == (3, 0)
 
 
