@@ -14,7 +14,7 @@ from .errors import (
     RefusedError,
 )
 from .events import Announcer
-from .kube.protocol import FINE_TUNE_JOB, JOB, POD, Document, Kube, kind_of
+from .kube.protocol import CLAIM, FINE_TUNE_JOB, JOB, POD, Document, Kube, kind_of
 from .merge_patch import difference
 from .observation import NODE_LOST, Observation, Pod
 
@@ -79,6 +79,8 @@ class Actor:
                     f"{kind.name} {name} belongs to something else: delete it, or name the job differently",
                     passing="deletionTimestamp" in made["metadata"],
                 ) from None
+            if kind == CLAIM:
+                _check_shared(made, document)
         if kind == JOB:
             self._cache.made(seen.uid, made)
 
@@ -101,6 +103,19 @@ class Actor:
         self._cache.take(FINE_TUNE_JOB, None, written)
         if decision.status.attempt != seen.status.attempt or decision.status.completion_time:
             self._cache.forget_attempt(seen.namespace, names.child_name(seen.name, seen.attempt))
+
+
+def _check_shared(found: Document, wanted: Document) -> None:
+    """Raises NameTakenError where a job of several nodes finds a claim that was made for one."""
+    modes = found["spec"]["accessModes"]
+    if "ReadWriteMany" in wanted["spec"]["accessModes"] and "ReadWriteMany" not in modes:
+        raise NameTakenError(
+            f"PersistentVolumeClaim {found['metadata']['name']} is {', '.join(modes)}, as it was made for one node; "
+            "the pods of several nodes cannot share it: suspend the job and write compute.nodes 1, or begin again with "
+            "storage.claim and a claim that is ReadWriteMany",
+            passing=False,
+            reason="ClaimNotShared",
+        ) from None
 
 
 def _is_ours(found: Document, wanted: Document, uid: str) -> bool:

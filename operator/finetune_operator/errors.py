@@ -67,12 +67,14 @@ class CredentialsError(OperatorError):
 
 
 class NameTakenError(OperatorError):
-    """An object that the operator wanted to make is there and belongs to somebody else."""
+    """An object that the operator wanted to make is there, and is somebody else's or not what the job needs."""
 
-    def __init__(self, message: str, passing: bool) -> None:
+    def __init__(self, message: str, passing: bool, reason: str = "NameConflict") -> None:
         super().__init__(message)
         self.passing = passing
         """It is being deleted."""
+        self.reason = reason
+        """One word for the status."""
 
 
 class RefusedError(OperatorError):

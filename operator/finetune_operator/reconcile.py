@@ -53,5 +53,5 @@ class Reconciler:
 
 def _obstacle(error: NameTakenError | RefusedError) -> Obstacle:
     if isinstance(error, NameTakenError):
-        return Obstacle("NameConflict", str(error), error.passing)
+        return Obstacle(error.reason, str(error), error.passing)
     return Obstacle(error.reason, str(error))

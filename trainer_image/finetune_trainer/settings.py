@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from finetune_api.trainer_contract import Adaptation, Effective, RunRecord, TrainerConfig
+from finetune_api.v1alpha1.batch import share
 from finetune_api.v1alpha1.hyperparameters import Hyperparameters
 
 from .batches import BatchSplit
@@ -98,15 +99,14 @@ def _split(
         because.append(f"perDeviceBatchSize {per_device}: a larger one did not fit into memory")
     effective = _effective_batch(earlier)
     if effective is not None and effective != per_device * accumulation * world_size:
-        fitting = [n for n in range(1, per_device + 1) if effective % (n * world_size) == 0]
-        if not fitting:
+        shared = share(effective, world_size, per_device)
+        if shared is None:
             raise ConfigError(
                 f"The job began with {effective} examples per optimizer step; {world_size} processes cannot share "
                 "them evenly.",
                 f"Choose a number of processes that divides {effective}.",
             )
-        per_device = fitting[-1]
-        accumulation = effective // (per_device * world_size)
+        per_device, accumulation = shared
         because.append(
             f"perDeviceBatchSize {per_device} x accumulation {accumulation}: keeps the {effective} examples of an "
             f"optimizer step with {world_size} process(es)"

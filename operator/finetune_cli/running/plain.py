@@ -11,6 +11,7 @@ from finetune_operator.kube.protocol import Document
 
 from . import ADVICE
 from .numbers import duration, measured
+from .session import turn
 
 _SECONDS_BETWEEN = 5.0
 
@@ -32,7 +33,10 @@ class PlainView:
         phase = (status.get("phase"), status.get("attempt"))
         if phase[0] and phase != self._phase:
             self._phase = phase
+            waits = turn(job)
             self.say(f"{phase[0]} attempt {phase[1]}" if phase[0] in ("Starting", "Retrying") else f"{phase[0]}")
+            if waits is not None:
+                self.say(waits)
         self._warn(status.get("warnings") or ())
 
     def report(self, report: ProgressReport) -> None:

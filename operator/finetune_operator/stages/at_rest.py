@@ -15,7 +15,7 @@ from ..conditions import find, is_true
 from ..draft import Draft
 from ..errors import ConfigurationTooLargeError
 from ..observation import Observation
-from ..policies import acceptance, deadline, memory, retry, starting
+from ..policies import acceptance, deadline, memory, resizing, retry, starting
 from ..settings import Settings
 from .ended import fail_deadline, finish, suspend
 
@@ -99,7 +99,7 @@ def _start(draft: Draft, spec: FineTuneJobSpec, settings: Settings) -> None:
     if any(not pod.ended for pod in seen.pods):
         draft.look_again(LEFT_OVER_EVERY)  # of an earlier job of this name: nothing is started beside them
         return
-    refused = acceptance.refusal(spec, resolution, settings)
+    refused = acceptance.refusal(spec, resolution, settings) or resizing.refusal(seen.status, resolution.spec)
     if refused is not None:
         refuse(draft, *refused)
         return
@@ -231,8 +231,14 @@ def _lineage(model: Model, jobs: tuple[JobStatus, ...]) -> str | None:
 def _moved(before: EffectiveStatus, seen: Observation, resolution: Resolution, image: str) -> EffectiveStatus:
     """Later attempts keep what was learnt; only the size may have been changed, while suspended."""
     now = _effective(seen, resolution, image)
-    kept = {"results": before.results or now.results}
+    kept = {"results": before.results or now.results, **_shared(before, now)}
     return before.model_copy(update={"gpus": now.gpus, "world_size": now.world_size, "image": image, **kept})
+
+
+def _shared(before: EffectiveStatus, now: EffectiveStatus) -> dict[str, int]:
+    """Device batch and accumulation with which another number of processes keeps the effective batch."""
+    shared = resizing.shared(before, now.world_size or 1)
+    return {"per_device_batch_size": shared[0], "gradient_accumulation_steps": shared[1]} if shared else {}
 
 
 def _image(draft: Draft, resolution: Resolution, settings: Settings) -> str:
