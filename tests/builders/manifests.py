@@ -28,6 +28,26 @@ class JobManifest:
     def on_nodes(self, nodes: int) -> JobManifest:
         return self.with_spec(compute={**self.document["spec"].get("compute", {}), "nodes": nodes})
 
+    def computing(self, **fields: Any) -> JobManifest:
+        """A copy with these fields of spec.compute, beside those that it has."""
+        return self.with_spec(compute={**self.document["spec"].get("compute", {}), **fields})
+
+    def with_pods(self, **fields: Any) -> JobManifest:
+        """A copy with these fields of spec.podTemplate, beside those that it has."""
+        return self.with_spec(podTemplate={**self.document["spec"].get("podTemplate", {}), **fields})
+
+    def placed_on(self, node: str) -> JobManifest:
+        """A copy that runs on this node only."""
+        return self.with_pods(nodeSelector={"kubernetes.io/hostname": node})
+
+    def preferring(self, node: str) -> JobManifest:
+        """A copy that runs on this node while it can."""
+        term = {"key": "kubernetes.io/hostname", "operator": "In", "values": [node]}
+        preference = {"weight": 100, "preference": {"matchExpressions": [term]}}
+        return self.with_pods(
+            affinity={"nodeAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": [preference]}}
+        )
+
     def suspended(self, value: bool = True) -> JobManifest:
         return self.with_spec(suspend=value)
 

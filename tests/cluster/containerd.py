@@ -91,7 +91,7 @@ class Containerd:
         """Start the runtime of a node, and stop it at the end of the block.
 
         Args:
-            like: the runtime of another node, without containers yet, whose images an empty store takes over.
+            like: the runtime of another node, without containers yet, whose images this one takes over.
 
         Raises:
             ClusterError: it died, or another cluster has the store.
@@ -100,7 +100,7 @@ class Containerd:
         busy = f"another cluster with a node uses {root}: run `down` on it, or set FINETUNE_CACHE"
         with locked(root / "lock", busy):
             runtime = cls(machine, directory, node, root)
-            if like and image_store.is_empty(root):
+            if like and image_store.lacks_much(root, like.root):
                 like.process.stop()
                 image_store.clone(like.root, root)
                 like.process.start()

@@ -16,8 +16,10 @@ from tests.e2e import inputs
 from tests.e2e.diagnosis import diagnose
 from tests.e2e.installation import install
 from tests.e2e.jobs import Jobs
+from tests.e2e.learning import DIFFERENCES, Expected, Undisturbed
 from tests.e2e.manifests import a_job
-from tests.e2e.results import Undisturbed
+from tests.e2e.nodes import calm_node
+from tests.e2e.side_by_side import Lanes, begin_selected
 
 # The first test of a session waits for the images to be built, which takes minutes on a fresh machine.
 TIMEOUT_SECONDS = 2400
@@ -29,6 +31,10 @@ __all__ = ["cluster", "restricted"]
 _CLUSTER = pytest.StashKey[Cluster]()
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "side_by_side(test, lane): runs beside others; see tests/e2e/side_by_side.py")
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     here = Path(__file__).parent
     for item in items:
@@ -38,6 +44,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    if DIFFERENCES:
+        terminalreporter.section("largest difference of a loss from that of the undisturbed run")
+    for name, difference in sorted(DIFFERENCES.items()):
+        terminalreporter.write_line(f"{name:24} {difference:.1e}")
     terminalreporter.section("not run here")
     for what in NOT_RUN:
         terminalreporter.write_line(what)
@@ -88,8 +98,27 @@ def jobs(new_jobs: Callable[[str], Jobs]) -> Iterator[Jobs]:
 
 
 @pytest.fixture(scope="session")
-def undisturbed(new_jobs: Callable[[str], Jobs]) -> Undisturbed:
-    """What the usual job of the tests learns when nothing happens to it."""
-    jobs = new_jobs("undisturbed")
-    job = jobs.finished(jobs.apply(a_job("undisturbed")))
-    return Undisturbed(jobs.run_directory(job), job["status"]["metrics"])
+def lanes(new_jobs: Callable[[str], Jobs]) -> Iterator[Lanes]:
+    """Where tests run side by side."""
+    made = Lanes(new_jobs)
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="session")
+def undisturbed(lanes: Lanes, new_jobs: Callable[[str], Jobs], installed: Cluster) -> Expected:
+    """What the usual job of the tests will have learnt when nothing has happened to it."""
+
+    def run() -> Undisturbed:
+        jobs = new_jobs("undisturbed")
+        job = jobs.finished(jobs.apply(a_job("undisturbed").placed_on(calm_node(installed))))
+        return Undisturbed.of(job, jobs.run_directory(job))
+
+    return lanes.submit("undisturbed", run)
+
+
+@pytest.fixture(scope="session")
+def begun(lanes: Lanes, undisturbed: Expected, request: pytest.FixtureRequest) -> Lanes:
+    """The lanes, with all tests under way that run side by side."""
+    begin_selected(request.session.items, lanes, undisturbed)
+    return lanes

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import yaml
+from kubernetes import client
 
 from tests.cluster.cluster import Cluster
+from tests.cluster.containers import freeze, processes
 from tests.cluster.waiting import until
+from tests.e2e.nodes import calm_node
 
 REPOSITORY = Path(__file__).parents[2]
 NAMESPACE = "finetune-system"
@@ -24,7 +29,8 @@ def install(cluster: Cluster, overlay: Path, *, operator_image: str, trainer_ima
         overlay: an empty directory for the kustomization.
     """
     cluster.kubectl("apply", "-f", str(REPOSITORY / "crds"))
-    (overlay / "kustomization.yaml").write_text(yaml.safe_dump(_kustomization(overlay, operator_image, trainer_image)))
+    patch = _patch(trainer_image, calm_node(cluster))
+    (overlay / "kustomization.yaml").write_text(yaml.safe_dump(_kustomization(overlay, operator_image, patch)))
     cluster.kubectl("apply", "-k", str(overlay))
     _wait_ready(cluster)
 
@@ -37,6 +43,33 @@ def kill_operator(cluster: Cluster) -> None:
     _wait_ready(cluster)
 
 
+@contextmanager
+def replicas(cluster: Cluster, number: int) -> Iterator[None]:
+    """Run so many replicas of the operator, all of them ready, for the length of the block."""
+    _scale(cluster, number)
+    try:
+        yield
+    finally:
+        _scale(cluster, 1)
+
+
+def _scale(cluster: Cluster, number: int) -> None:
+    cluster.kubectl("scale", "-n", NAMESPACE, f"deployment/{DEPLOYMENT}", f"--replicas={number}")
+    _wait_ready(cluster)
+
+
+def leader(cluster: Cluster) -> str:
+    """The name of the pod that holds the Lease; empty where it was given back."""
+    holder = ("-o", "jsonpath={.spec.holderIdentity}")
+    return cluster.kubectl("get", "lease", "-n", NAMESPACE, DEPLOYMENT, *holder)
+
+
+def silence(cluster: Cluster, api: client.ApiClient, name: str) -> None:
+    """End an operator pod without a last word: it is frozen first, so that it cannot give its Lease back."""
+    freeze(processes(client.CoreV1Api(api).read_namespaced_pod(name, NAMESPACE)))
+    cluster.kubectl("delete", "pod", name, "-n", NAMESPACE, "--grace-period=0", "--force")
+
+
 def _pods(cluster: Cluster) -> set[str]:
     return set(cluster.kubectl("get", "pods", "-n", NAMESPACE, "-l", PODS, "-o", "name").split())
 
@@ -45,19 +78,24 @@ def _wait_ready(cluster: Cluster) -> None:
     cluster.kubectl("rollout", "status", "-n", NAMESPACE, f"deployment/{DEPLOYMENT}", "--timeout=120s")
 
 
-def _kustomization(overlay: Path, operator_image: str, trainer_image: str) -> dict[str, Any]:
-    name, tag = operator_image.rsplit(":", 1)
+def _patch(trainer_image: str, node: str) -> dict[str, Any]:
+    """What this cluster's administrator changes about the Deployment."""
     settings = {
         "FINETUNE_TRAINER_IMAGE": trainer_image,
         "FINETUNE_PLATFORM__CPU_WITHOUT_GPU": "1",  # leaves room for the operator on a node of two cores
     }
     container = {"name": "operator", "env": [{"name": key, "value": value} for key, value in settings.items()]}
-    patch = {
+    pod = {"containers": [container], "nodeSelector": {"kubernetes.io/hostname": node}}
+    return {
         "apiVersion": "apps/v1",
         "kind": "Deployment",
         "metadata": {"name": DEPLOYMENT, "namespace": NAMESPACE},
-        "spec": {"template": {"spec": {"containers": [container]}}},
+        "spec": {"template": {"spec": pod}},
     }
+
+
+def _kustomization(overlay: Path, operator_image: str, patch: dict[str, Any]) -> dict[str, Any]:
+    name, tag = operator_image.rsplit(":", 1)
     return {
         "apiVersion": "kustomize.config.k8s.io/v1beta1",
         "kind": "Kustomization",

@@ -16,7 +16,15 @@ from tests.builders.manifests import JobManifest
 from tests.cluster.cluster import Cluster
 
 GROUP, VERSION, PLURAL = "finetune.dev", "v1alpha1", "finetunejobs"
+TIMEOUT = 600.0  # a machine that does other things as well takes several times as long
 ENDS = ("Succeeded", "Failed", "Cancelled")
+
+_KILL_RANKS = """
+import os, pathlib, signal
+for process in pathlib.Path("/proc").glob("[0-9]*"):
+    if process.name != str(os.getpid()) and b"finetune_trainer.worker" in (process / "cmdline").read_bytes():
+        os.kill(int(process.name), signal.SIGKILL)
+"""
 
 Document = dict[str, Any]
 
@@ -55,7 +63,7 @@ class Jobs:
         found: Document = self._custom().get_namespaced_custom_object(GROUP, VERSION, self.namespace, PLURAL, name)
         return found
 
-    def wait(self, name: str, what: str, holds: Callable[[Document], Any], timeout: float = 240) -> Document:
+    def wait(self, name: str, what: str, holds: Callable[[Document], Any], timeout: float = TIMEOUT) -> Document:
         """Watch a job until `holds` is true of it, and return it as it is then.
 
         Raises:
@@ -77,7 +85,7 @@ class Jobs:
                     raise WaitError(f"{name} ended as {summary(job)}; waited for {what}")
         raise WaitError(f"waited {timeout:.0f} s for {what} of {name}; it is {summary(job)}")
 
-    def finished(self, name: str, timeout: float = 240) -> Document:
+    def finished(self, name: str, timeout: float = TIMEOUT) -> Document:
         """Wait until a job has succeeded."""
         return self.wait(name, "its success", lambda job: condition(job, "Succeeded").get("status") == "True", timeout)
 
@@ -91,6 +99,21 @@ class Jobs:
         prefix = f"{name}-"
         mine = [pod for pod in found if (pod.metadata.labels or {}).get("job-name", "").startswith(prefix)]
         return sorted(mine, key=lambda pod: (pod.metadata.creation_timestamp, pod.metadata.name))
+
+    def kill_ranks(self, pod: client.V1Pod) -> None:
+        """SIGKILL every rank in a pod, by `kubectl exec`; the supervisor lives on."""
+        self.kubectl("exec", pod.metadata.name, "--", "python", "-c", _KILL_RANKS)
+
+    def log_file(self, pod: client.V1Pod) -> Path:
+        """The log of a pod's container where its node keeps it, also when no kubelet answers."""
+        node, uid = pod.spec.node_name.rpartition("-")[2], pod.metadata.uid
+        pods = self.cluster.directory / f"kubelet-{node}" / "pods"
+        return pods / f"{self.namespace}_{pod.metadata.name}_{uid}" / pod.spec.containers[0].name / "0.log"
+
+    def results_so_far(self, name: str) -> Path:
+        """The fingerprint's directory of a job that has not finished, on the claim that the operator made."""
+        (run,) = (self.cluster.claim_directory(f"{name}-data", self.namespace) / name).iterdir()
+        return run
 
     def run_directory(self, job: Document) -> Path:
         """Where the results of a finished job lie on this machine: its fingerprint's directory, with `output` in it."""

@@ -1,6 +1,8 @@
-"""The job that the end-to-end tests disturb: small, and long enough for that; applies nothing."""
+"""The jobs that the end-to-end tests disturb: small, and long enough for that; applies nothing."""
 
 from __future__ import annotations
+
+from typing import Any
 
 from tests.builders.manifests import JobManifest, a_manifest
 from tests.e2e.inputs import DATA, MODEL
@@ -23,3 +25,26 @@ def a_job(name: str, *, steps: int = STEPS) -> JobManifest:
             storage=None,
         )
     )
+
+
+def a_hungry_job(name: str, *, steps: int = 12) -> JobManifest:
+    """A job whose ranks take 1.5 GB with its batch of 64, and 1 GB with 32; without dropout, so that both learn alike.
+
+    Dropout draws other numbers for other batches.
+    """
+    hyperparameters = {"maxSteps": steps, "perDeviceBatchSize": 64, "maxSequenceLength": 256, "seed": 11}
+    return (
+        a_job(name)
+        .with_spec(hyperparameters=hyperparameters, tuning={"dropout": 0}, checkpoint={"everySteps": 4})
+        .computing(cpu="1")
+    )
+
+
+def a_priority_class(name: str, value: int = 1000) -> dict[str, Any]:
+    """A PriorityClass above the default of 0, whose pods take the place of others."""
+    return {
+        "apiVersion": "scheduling.k8s.io/v1",
+        "kind": "PriorityClass",
+        "metadata": {"name": name},
+        "value": value,
+    }

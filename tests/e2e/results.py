@@ -5,17 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Collection
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-
-
-@dataclass(frozen=True)
-class Undisturbed:
-    """The results of a job to which nothing happened, for comparison."""
-
-    run: Path
-    metrics: dict[str, float]
 
 
 def losses(run: Path) -> dict[int, float]:
