@@ -39,13 +39,18 @@ def watch_work(heartbeat: Heartbeat) -> None:
         while True:
             _pause.wait(INTERVAL_SECONDS)
             at_work = busy.since_last_look()
-            if at_work and (heartbeat.stage in _OPEN_STAGES or _compiles(sys._current_frames().get(main_thread))):
+            if at_work and (_is_open(heartbeat) or _compiles(sys._current_frames().get(main_thread))):
                 heartbeat()
 
     threading.Thread(target=look, name="activity", daemon=True).start()
 
 
 _pause = threading.Event()
+
+
+def _is_open(heartbeat: Heartbeat) -> bool:
+    """Whether this is a phase without signs of its own; before the loop a checkpoint is read, which may be large."""
+    return heartbeat.stage in _OPEN_STAGES or (heartbeat.stage == "Training" and not heartbeat.in_loop)
 
 
 class _Busy:

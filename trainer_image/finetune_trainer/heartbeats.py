@@ -35,6 +35,8 @@ class Heartbeat:
         self._doing = Sign.doing
         self._waiting = False
         self.stage = "Starting"
+        self.in_loop = False
+        """The training loop has begun: from now on steps are the signs of life."""
 
     def __call__(self, done: int = 1) -> None:
         self._count += 1

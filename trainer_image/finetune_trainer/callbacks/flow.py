@@ -67,6 +67,9 @@ class Flow(TrainerCallback):
         self._began = (time.monotonic(), state.global_step)
         self._logged = (time.monotonic(), self.trainer.tokens_seen)
 
+    def on_epoch_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        self._rank.heartbeat.in_loop = True
+
     # -- after every optimizer step
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
