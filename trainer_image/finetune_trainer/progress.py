@@ -6,8 +6,8 @@ import json
 import logging
 import math
 import time
-from collections.abc import Iterable
-from contextlib import suppress
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from typing import Any, cast
 
 from finetune_api.trainer_contract import CheckpointState, Effective, ProgressReport, Stage
@@ -18,6 +18,8 @@ from .files import write_atomically
 from .rank import Rank
 from .records import progress_path, read_progress
 from .results import Results, timestamp
+
+logger = logging.getLogger(__name__)
 
 _SHORTEST_INTERVAL = 0.5
 
@@ -75,6 +77,7 @@ class Journal:
         self._file = claim.replace(
             results.metrics, "".join(json.dumps(entry) + "\n" for entry in self.entries).encode()
         )
+        self._owed = b""
         self._events: Any = None
         if tensor_board:
             from torch.utils.tensorboard import SummaryWriter
@@ -82,17 +85,28 @@ class Journal:
             self._events = cast(Any, SummaryWriter)(log_dir=str(results.logs), purge_step=from_step + 1)
 
     def add(self, step: int, values: dict[str, float | None]) -> None:
-        """Appends an entry; a number that is not finite becomes null. A full disk costs the line, not the training."""
+        """Appends an entry; a number that is not finite becomes null.
+
+        A full disk stops no training: its lines are written once there is room again, TensorBoard's events are not.
+        """
         entry = {"step": step, "run": self._run, **{name: _finite(value) for name, value in values.items()}}
         self.entries.append(entry)
-        try:
-            self._file.write((json.dumps(entry) + "\n").encode())
-        except OSError:
-            return
-        if self._events is not None:
+        self._owed += (json.dumps(entry) + "\n").encode()
+        with suppress(OSError):
+            self._owed = self._owed[self._file.write(self._owed) :]
+        with self._events_may_fail():
             for name, value in entry.items():
-                if name not in ("step", "run") and value is not None:
+                if self._events is not None and name not in ("step", "run") and value is not None:
                     self._events.add_scalar(_tag(name), value, step)
+
+    @contextmanager
+    def _events_may_fail(self) -> Iterator[None]:
+        """TensorBoard's writer raises what its thread met earlier, and goes on raising it."""
+        try:
+            yield
+        except OSError as error:
+            logger.warning("No more events for TensorBoard: %s", error)
+            self._events = None
 
     def values(self, name: str) -> list[tuple[int, float]]:
         """(step, value) of every entry that has the name, in order."""
@@ -105,8 +119,9 @@ class Journal:
 
     def close(self) -> None:
         self._file.close()
-        if self._events is not None:
-            self._events.close()
+        with self._events_may_fail():
+            if self._events is not None:
+                self._events.close()
 
 
 def mean_over_steps(curve: Iterable[tuple[int, float]], after: int = 0) -> float | None:
