@@ -43,7 +43,7 @@ def _move(draft: Draft, spec: FineTuneJobSpec, end: End | None, settings: Settin
         ended.take(draft, spec, end, settings)
     elif seen.child is not None:
         alive.watch(draft, spec, seen.child)
-    elif seen.status.phase in CREATED:
+    elif seen.status.phase in CREATED or not all(pod.ended for pod in seen.pods):
         alive.outlive(draft)
     else:
         at_rest.rest(draft, spec, settings)

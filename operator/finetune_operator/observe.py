@@ -118,7 +118,8 @@ class Observer:
         name = names.child_name(job.name, job.attempt)
         pods = newest(self._cache.pods(job.namespace, child, name))
         if child is None:
-            complete = job.status.phase not in CREATED and all(pod.ended for pod in pods)
+            unsaid = self._cache.seconds_since_made(job.uid) is not None
+            complete = not unsaid and job.status.phase not in CREATED and all(pod.ended for pod in pods)
         else:
             complete = not child.over or sum(pod.ended for pod in pods) >= job.nodes
         if complete:

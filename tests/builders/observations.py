@@ -113,6 +113,10 @@ class JobSeen:
     def without_child(self) -> JobSeen:
         return self.with_(child=None, pods=())
 
+    def without_job(self) -> JobSeen:
+        """The Job is gone and its pods are known still."""
+        return self.with_(child=None)
+
     def child_deleting(self) -> JobSeen:
         assert self._seen.child is not None
         return self.with_(child=replace(self._seen.child, deleting=NOW))

@@ -103,11 +103,17 @@ def attempt_end(seen: Observation, now: datetime) -> End | None:
         return _finished(seen, at, ended)
     end = _of_pods(seen, at, ended) or _of_job(seen, at)
     intended = seen.status.failure
-    if intended and intended.attempt == seen.attempt and end.name in ("Interrupted", "Disrupted"):
+    if intended and intended.attempt == seen.attempt and _follows_from_deletion(end):
         name = INTENDED.get(intended.reason)
         if name:
             return End(name, at, name, intended.message or "", end.pod, end.record)
     return end
+
+
+def _follows_from_deletion(end: End) -> bool:
+    """Whether the attempt may have ended so because its Job was deleted."""
+    torn_down = end.name == "Crash" and end.pod is not None and end.pod.delete_asked is not None
+    return torn_down or end.name in ("Interrupted", "Disrupted")
 
 
 def _finished(seen: Observation, at: datetime, pods: list[Pod]) -> End:

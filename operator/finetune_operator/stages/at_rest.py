@@ -131,6 +131,7 @@ def _start(draft: Draft, spec: FineTuneJobSpec, settings: Settings) -> None:
         return
     if seen.older_child is not None:
         draft.delete.append(seen.older_child)
+    draft.look_again(starting.LOOK_EVERY)  # also where nothing is heard of the Job
     if seen.status.start_time is None:
         let_settle(draft)
     else:

@@ -33,7 +33,7 @@ def take(draft: Draft, spec: FineTuneJobSpec, end: End, settings: Settings) -> N
         _succeeded(draft, end)
     elif spec.cancel and end.name in _OURS:
         finish(draft, "Cancelled", "Cancelled", f"cancelled{_at_step(draft)}")
-    elif asked and verdict.outcome != "Failed":
+    elif asked:  # a pause that somebody asked for is no disruption, and is charged to nobody
         if deadline_passed(draft, spec):
             fail_deadline(draft)
         else:
@@ -86,7 +86,9 @@ def _bad(draft: Draft, spec: FineTuneJobSpec, end: End, verdict: retry.Verdict) 
         recording.diverged(status, verdict.diverged_at)
         draft.warn("Rewinding", verdict.advice)
     status.attempt = seen.attempt + 1
-    if deadline_passed(draft, spec):
+    if spec.cancel:
+        finish(draft, "Cancelled", "Cancelled", f"cancelled{_at_step(draft)}; {said}")
+    elif deadline_passed(draft, spec):
         fail_deadline(draft)
     elif spec.suspend:
         suspend(draft)
@@ -114,7 +116,7 @@ def fail_deadline(draft: Draft) -> None:
 
 def suspend(draft: Draft) -> None:
     """No attempt is there and none is wanted."""
-    if draft.seen.status.phase == "Suspended":
+    if draft.status.phase == "Suspended":
         return
     message = f"paused{_at_step(draft)}"
     draft.phase("Suspended", "Suspended", message)

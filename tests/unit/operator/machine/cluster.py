@@ -98,6 +98,12 @@ class Cluster:
         status = job.get("status") or {}
         if any(c["type"] in ("Complete", "Failed") for c in status.get("conditions") or ()):
             return
+        if job["spec"].get("suspend"):
+            self._suspend(name, status, pods)
+            return
+        if not status.get("made") and any(phase(pod) == "Running" for pod in pods):
+            return  # the run before its suspension has not ended: podReplacementPolicy Failed
+        pods = [pod for pod in pods if pod["metadata"]["uid"] not in (status.get("uncounted") or ())]
         wanted = job["spec"]["completions"]
         failed = [pod for pod in pods if phase(pod) == "Failed"]
         made = len(pods) if status.get("made") else 0
@@ -109,6 +115,15 @@ class Cluster:
             self._fail(job, pods, failed)
         elif all(phase(pod) == "Succeeded" for pod in pods):
             self._end(name, "Complete", "CompletionsReached", "")
+
+    def _suspend(self, name: str, status: Document, pods: list[Document]) -> None:
+        """Its queue holds the Job: pods go, and how they end does not count."""
+        for pod in pods:
+            if phase(pod) in ("Pending", "Running"):
+                self.api.delete(POD, pod["metadata"]["name"])
+        uncounted = sorted({*(status.get("uncounted") or ()), *(pod["metadata"]["uid"] for pod in pods)})
+        held = {"made": None, "active": 0, "startTime": None, "uncounted": uncounted}
+        self.api.change(JOB, name, status=held)
 
     def _fail(self, job: Document, pods: list[Document], failed: list[Document]) -> None:
         name = job["metadata"]["name"]
@@ -131,12 +146,13 @@ class Cluster:
         metadata = job["metadata"]
         template = job["spec"]["template"]
         labels = {**template["metadata"].get("labels", {}), names.CHILD_LABEL: metadata["name"]}
+        before = len((job.get("status") or {}).get("uncounted") or ())  # of runs that a queue ended
         owner = {"kind": "Job", "name": metadata["name"], "uid": metadata["uid"], "controller": True}
         self.api.create(
             POD,
             {
                 "metadata": {
-                    "name": f"{metadata['name']}-{index}-{metadata['uid']}",
+                    "name": f"{metadata['name']}-{index}-{metadata['uid']}-{before}",
                     "labels": labels,
                     "annotations": {names.COMPLETION_INDEX: str(index)},
                     "ownerReferences": [owner],

@@ -26,14 +26,20 @@ class Connection:
     def __init__(self, api: ApiServer, cluster: Cluster) -> None:
         self.dead = False
         self.writes = 0
+        self.reads = 0
         self._api, self._cluster = api, cluster
         self._faults: dict[int, str] = {}
+        self._blind: set[int] = set()
         self._between: list[Callable[[], None]] = []
         self._told = dict.fromkeys((kind.name for kind in WATCHED), len(api.log))
 
     def strike(self, fault: str, writes_from_now: int) -> None:
         """Lets a write to come go wrong."""
         self._faults[self.writes + writes_from_now] = fault
+
+    def blind(self, reads_from_now: int) -> None:
+        """Lets a read to come go wrong."""
+        self._blind.add(self.reads + reads_from_now)
 
     def between(self, change: Callable[[], None]) -> None:
         """Something that happens right before the operator's next request."""
@@ -42,6 +48,7 @@ class Connection:
     def calm(self) -> None:
         """Takes back all that was to go wrong."""
         self._faults.clear()
+        self._blind.clear()
         self._between.clear()
 
     def behind(self) -> bool:
@@ -89,6 +96,12 @@ class Connection:
         if self.dead:
             raise Crashed
 
+    def _read(self) -> None:
+        self._request()
+        self.reads += 1
+        if self.reads in self._blind:
+            raise UnavailableError("no answer in time")
+
     def _write(self, write: Callable[[], T], *, is_create: bool = False) -> T:
         self._request()
         self.writes += 1
@@ -113,7 +126,7 @@ class Connection:
     # Kube
 
     async def get(self, kind: Kind, namespace: str, name: str) -> Document:
-        self._request()
+        self._read()
         return self._cluster.node(name) if kind == NODE else self._api.get(kind, name)
 
     async def exists(self, kind: Kind, namespace: str, name: str) -> bool:
@@ -121,7 +134,7 @@ class Connection:
         return True  # claims and ConfigMaps: other tests take them away
 
     async def list(self, kind: Kind, namespace: str, labels: str) -> list[Document]:
-        self._request()
+        self._read()
         wanted = dict(pair.split("=") for pair in labels.split(","))
         return [d for d in self._api.all(kind) if wanted.items() <= d["metadata"].get("labels", {}).items()]
 

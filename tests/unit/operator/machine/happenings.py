@@ -124,6 +124,9 @@ HAPPENINGS: dict[str, Callable[[Life, int], None]] = {
     "the watch begins anew": lambda life, number: life.connection.list_again(life.controller.take),
     "trainers fall silent": lambda life, number: setattr(life.cluster, "deaf", number % 2 == 0),
     "a write fails": lambda life, number: life.connection.strike(FAULTS[number % len(FAULTS)], 1 + number // 8),
+    "a read fails": lambda life, number: life.connection.blind(1 + number % 3),
+    "the queue holds the child": lambda life, number: life.hold(True),
+    "the queue admits the child": lambda life, number: life.hold(False),
     "an edit in between": _edit_in_between,
     "the operator crashes": lambda life, number: life.crash(),
 }

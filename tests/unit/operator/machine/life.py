@@ -18,7 +18,9 @@ from structlog.typing import EventDict
 from finetune_api.trainer_contract import EndKind
 from finetune_operator import cache, controller, events, observe, progress
 from finetune_operator.controller import Controller
-from finetune_operator.kube.protocol import FINE_TUNE_JOB, JOB, POD, Document, Kind
+from finetune_operator.events import QUIET_SECONDS
+from finetune_operator.kube.protocol import EVENT, FINE_TUNE_JOB, JOB, POD, Document, Kind
+from finetune_operator.names import COMPLETION_INDEX
 from finetune_operator.queue import WorkQueue
 from finetune_operator.settings import Settings
 from tests.builders.manifests import a_manifest
@@ -44,6 +46,7 @@ class Life:
         self.broken: list[str] = []
         """What did not hold, in words."""
         self.restarts = 0
+        self._said: dict[tuple[str, str], float] = {}
         self.api.watcher = self._check
         self._manifest = (
             a_manifest()
@@ -151,10 +154,20 @@ class Life:
         for child in self.api.all(JOB)[-1:]:
             self.api.delete(JOB, child["metadata"]["name"], foreground=foreground)
 
+    def hold(self, value: bool) -> None:
+        """What a queue does to the Job that is there."""
+        for child in self.api.all(JOB)[-1:]:
+            if "deletionTimestamp" not in child["metadata"] and child["spec"].get("suspend", False) != value:
+                self.api.change(JOB, child["metadata"]["name"], spec={"suspend": value})
+
     # What is
 
     def job(self) -> Document | None:
         return self.api.find(FINE_TUNE_JOB, NAME)
+
+    def uid(self) -> str | None:
+        job = self.job()
+        return str(job["metadata"]["uid"]) if job else None
 
     def status(self) -> dict[str, Any]:
         return (self.job() or {}).get("status") or {}
@@ -170,6 +183,8 @@ class Life:
     # What must hold at every write
 
     def _check(self, kind: Kind, before: Document | None, after: Document) -> None:
+        if kind == EVENT and before is None:
+            self._check_event(after)
         if kind == FINE_TUNE_JOB and before is not None:
             self._check_status(before.get("status") or {}, after.get("status") or {})
         if kind == POD and phase(after) == "Running" and (before is None or phase(before) != "Running"):
@@ -186,12 +201,20 @@ class Life:
             self.broken.append(f"{used} retries were used up")
         if (after.get("restarts", {}).get("divergences") or 0) > 1:
             self.broken.append("it went back before a divergence more than once")
+        if len(after.get("history", [])) > 20:
+            self.broken.append(f"{len(after['history'])} lines of history")
+        at_rest = after.get("phase") in (*TERMINAL, "Suspended")
+        if at_rest and before.get("phase") != after["phase"] and self.live_attempts(self.uid()):
+            self.broken.append(f"{after['phase']}, and {sorted(self.live_attempts(self.uid()))} live")
         if after.get("activeSeconds", 0) < before.get("activeSeconds", 0):
             self.broken.append("activeSeconds fell")
 
     def _check_start(self, pod: Document) -> None:
         trainer = self.cluster.trainers[pod["metadata"]["name"]]
         mine = owners(pod)[0]
+        twins = [one for one in self.cluster.running() if _place(one) == _place(pod)]
+        if len(twins) > 1:
+            self.broken.append(f"{len(twins)} pods run in the place of {pod['metadata']['name']}")
         diverged = self.status().get("effective", {}).get("divergedAt")
         if trainer.config.job.uid == (self.job() or {}).get("metadata", {}).get("uid") and (
             trainer.config.diverged_at != diverged
@@ -203,12 +226,19 @@ class Life:
         if trainer.from_step < max(self.cluster.checkpoints.values(), default=0):
             self.broken.append(f"attempt {trainer.config.attempt} starts at {trainer.from_step}, not at the newest")
 
+    def _check_event(self, event: Document) -> None:
+        kind, now = (event["regarding"]["uid"], event["reason"]), self.clock.seconds
+        if now - self._said.get(kind, float("-inf")) < QUIET_SECONDS:
+            self.broken.append(f"{event['reason']} was said {now - self._said[kind]:.0f} s ago")
+        self._said[kind] = now
+
     # The end of all trouble
 
     def calm(self) -> None:
         """Nothing happens any more: what is under way ends, and the operator has all the time it wants."""
         self.connection.calm()
         self.connection.list_again(self.controller.take)
+        self.hold(False)
         for _ in range(40):
             for pod in self.cluster.running():
                 self.cluster.train(pod["metadata"]["name"], 0, save=False)
@@ -222,3 +252,8 @@ class Life:
         for pod in self.cluster.running():
             self.cluster.end(pod["metadata"]["name"], EndKind.FINISHED)
         self.calm()
+
+
+def _place(pod: Document) -> tuple[str, str]:
+    """The Job of a pod and its index in it."""
+    return owners(pod)[0], pod["metadata"]["annotations"][COMPLETION_INDEX]
