@@ -508,3 +508,13 @@ def test_an_invalid_spec_is_said_and_nothing_is_made() -> None:
     decision = decide(seen, SETTINGS, NOW)
     assert reason_of(decision, "Accepted") == "Invalid"
     assert decision.create == ()
+
+
+def test_the_history_keeps_the_last_twenty_runs() -> None:
+    history = [past("Crash", number + 1) for number in range(20)]
+    policy = {"maxRetries": 100}
+    job = a_job().with_spec(retryPolicy=policy).with_status(history=history).running(attempt=21)
+    status = decided(job.ended("InternalError")).status
+    assert status is not None
+    assert status.history is not None
+    assert [entry.attempt for entry in status.history] == list(range(2, 22))
