@@ -18,6 +18,7 @@ from finetune_trainer.endpoint import prometheus_text
 from finetune_trainer.records import read_progress
 
 from .attempts import AJob, Ranks
+from .test_resume import assert_same_end
 
 
 def test_time_and_size_of_saving_are_metrics() -> None:
@@ -129,6 +130,40 @@ def test_sigterm_waits_for_the_checkpoint_that_is_on_its_way(tmp_path: Path, mod
     steps = [manifest.step for manifest in job.manifests()]
     assert steps[0] == 6
     assert record.message.split()[3].rstrip(":") == str(steps[-1])
+
+
+# -- several nodes, and what is torn
+
+
+def test_on_another_node_a_rank_finds_the_directory_of_the_run(tmp_path: Path, models: Path) -> None:
+    def as_on_two_nodes() -> None:
+        if os.environ["RANK"] == "1":
+            os.environ["FINETUNE_RUN"] = "0"  # only the supervisor of node 0 has claimed a number
+
+    job = AJob.on(tmp_path, models).with_spec(hyperparameters={"perDeviceBatchSize": 2, "epochs": 1.0})
+    Ranks(job, 2, before=as_on_two_nodes).finish()
+    files = {file.path for file in job.manifests()[-1].files}
+    assert {"rng_state_0.pth", "rng_state_1.pth", "optimizer.pt"} <= files
+
+
+def test_a_torn_checkpoint_costs_its_steps_and_is_reported(tmp_path: Path, models: Path) -> None:
+    undisturbed = AJob.on(tmp_path / "undisturbed", models)
+    Ranks(undisturbed).finish()
+    job = AJob.on(tmp_path / "torn", models)
+    ranks = Ranks(job)
+    ranks.wait_for(lambda report: report.checkpoint.count >= 2)
+    ranks.kill()
+    ranks.wait()
+    newest, before = (checkpoint.path for checkpoint in reversed(checkpoints.complete(job.results.checkpoints)[-2:]))
+    os.truncate(newest / "optimizer.pt", 100)
+    again = Ranks(job)
+    again.wait_for(lambda report: report.from_step > 0)
+    told = read_progress(again.scratch)
+    assert told is not None
+    assert checkpoints.directory_name(told.from_step, 1) == before.name
+    again.finish()
+    assert any(f"Checkpoint {newest.name} is torn" in warning for warning in job.report()["warnings"])
+    assert_same_end(undisturbed, job)
 
 
 # -- which are kept
