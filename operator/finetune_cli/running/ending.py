@@ -77,14 +77,25 @@ def _succeeded(console: Console, session: Session, job: Document) -> None:
 
 def _failed(console: Console, session: Session, status: Document) -> None:
     failure = status.get("failure") or {}
-    console.print(
-        Text.assemble((f"{session.manifest.metadata.name} failed", "bold red"), f": {failure.get('reason', '')}")
-    )
+    reason = next((c["reason"] for c in status.get("conditions", ()) if c["type"] == "Failed"), "")
+    last = failure.get("reason", "")
+    said = f"{reason} (the last time {last})" if reason == "RetriesExhausted" else reason or last
+    console.print(Text.assemble((f"{session.manifest.metadata.name} failed", "bold red"), f": {said}"))
     for text in (failure.get("message"), failure.get("advice")):
         if text:
             console.print(Text(f"  {text}"), soft_wrap=True)
+    if _where(failure):
+        console.print(Text(f"  {_where(failure)}", "dim"))
     log = session.state / f"{session.manifest.metadata.name}-{failure.get('attempt', 1)}-0.log"
-    console.print(Text(f"  log: {_near(log)}", "dim"), soft_wrap=True)
+    if log.exists():
+        console.print(Text(f"  log: {_near(log)}", "dim"), soft_wrap=True)
+
+
+def _where(failure: Document) -> str:
+    """Which process of which attempt, and how it ended, as far as that is known."""
+    names = (("attempt", "attempt"), ("rank", "rank"), ("exitCode", "exit code"), ("signal", "signal"))
+    known = [f"{text} {failure[name]}" for name, text in names if failure.get(name) is not None]
+    return ", ".join(known) if len(known) > 1 else ""
 
 
 def _interrupted(console: Console, job: Document) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
@@ -14,8 +15,8 @@ from rich.text import Text
 from finetune_api.trainer_contract import ProgressReport
 from finetune_operator.kube.protocol import Document
 
-from . import ADVICE
 from .numbers import duration, measured, size
+from .story import STAGES, Line, Story, waiting_for
 
 _PHASE_STYLES = {
     "Succeeded": "green",
@@ -34,7 +35,7 @@ class LiveView:
         self._name = name
         self._job: Document = {}
         self._report: ProgressReport | None = None
-        self._warnings: set[str] = set()
+        self._story = Story()
         self._began = time.monotonic()
         self._live = Live(console=console, refresh_per_second=4, get_renderable=self.panel)
 
@@ -47,15 +48,14 @@ class LiveView:
 
     def job(self, job: Document) -> None:
         self._job = job
-        self._warn((job.get("status") or {}).get("warnings") or [])
+        self._tell(self._story.job(job))
 
     def report(self, report: ProgressReport) -> None:
         self._report = report
-        self._warn(report.warnings)
+        self._tell(self._story.report(report))
 
     def event(self, event: Document) -> None:
-        if event.get("type") == "Warning" and event.get("reason") != ADVICE:
-            self._console.print(Text(f"{event.get('reason')}: {event.get('note')}", "yellow"))
+        self._tell(self._story.event(event))
 
     def say(self, text: str) -> None:
         self._console.print(Text(text, "yellow"))
@@ -69,7 +69,11 @@ class LiveView:
             head.append(f"  attempt {attempt}", "yellow")
         head.append(f"  {duration(time.monotonic() - self._began)}", "dim")
         report = self._report
-        body: RenderableType = Text("starting the trainer", "dim") if report is None else _progress(report, phase)
+        if report is not None and attempt > 1 and report.from_step and report.attempt == attempt:
+            head.append(f"  from step {report.from_step}", "dim")
+        body: RenderableType = Text(waiting_for(status) or STAGES["Starting"], "dim")
+        if report is not None and not waiting_for(status) and report.attempt == attempt:
+            body = _progress(report, phase)
         return Panel(
             Group(head, body),
             title=f"[bold]{self._name}",
@@ -78,23 +82,21 @@ class LiveView:
             width=min(self._console.width, 90),
         )
 
-    def _warn(self, warnings: list[str]) -> None:
-        for warning in warnings:
-            if warning not in self._warnings:
-                self._warnings.add(warning)
-                self._console.print(Text(f"warning: {warning}", "yellow"))
+    def _tell(self, lines: Iterable[Line]) -> None:
+        for line in lines:
+            self._console.print(Text(line.text, "yellow" if line.worry else ""))
 
 
 def _progress(report: ProgressReport, phase: str) -> RenderableType:
     done = phase == "Succeeded"
     line = Table.grid(padding=(0, 1), expand=True)
-    line.add_column(width=12)
+    line.add_column(width=20)
     line.add_column(ratio=1)
     line.add_column(justify="right", min_width=12)
     steps = f"{report.step}/{report.total_steps}" if report.total_steps else ""
     total = report.total_steps or 1
     bar = ProgressBar(total=total, completed=total if done else report.step, pulse=not (report.total_steps or done))
-    line.add_row(Text("Done" if done else report.stage, "bold"), bar, steps)
+    line.add_row(Text("done" if done else STAGES[report.stage], "bold"), bar, steps)
     facts = Table.grid(padding=(0, 3))
     latest = report.checkpoint.latest
     facts.add_row(

@@ -9,9 +9,8 @@ from typing import TextIO
 from finetune_api.trainer_contract import ProgressReport
 from finetune_operator.kube.protocol import Document
 
-from . import ADVICE
 from .numbers import duration, measured
-from .session import turn
+from .story import STAGES, Line, Story
 
 _SECONDS_BETWEEN = 5.0
 
@@ -21,9 +20,9 @@ class PlainView:
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
+        self._story = Story()
         self._phase: tuple[str | None, int | None] = (None, None)
         self._stage: tuple[int, str] | None = None
-        self._warnings: set[str] = set()
         self._checkpoint = 0
         self._step = 0
         self._next = 0.0
@@ -33,18 +32,16 @@ class PlainView:
         phase = (status.get("phase"), status.get("attempt"))
         if phase[0] and phase != self._phase:
             self._phase = phase
-            waits = turn(job)
-            self.say(f"{phase[0]} attempt {phase[1]}" if phase[0] in ("Starting", "Retrying") else f"{phase[0]}")
-            if waits is not None:
-                self.say(waits)
-        self._warn(status.get("warnings") or ())
+            self.say(f"{phase[0]} attempt {phase[1]}" if phase[0] in ("Starting", "Running") else f"{phase[0]}")
+        self._tell(self._story.job(job))
 
     def report(self, report: ProgressReport) -> None:
-        self._warn(report.warnings)
-        if (report.run, report.stage) != self._stage:
+        self._tell(self._story.report(report))
+        # A line for each save would be two more for each checkpoint, which has its own.
+        if (report.run, report.stage) != self._stage and report.stage != "Saving":
             self._stage = (report.run, report.stage)
             resumed = f" from step {report.from_step}" if report.from_step and report.stage == "Training" else ""
-            self.say(f"{report.stage}{resumed}")
+            self.say(f"{STAGES[report.stage]}{resumed}")
         latest = report.checkpoint.latest
         if latest is not None and latest.step > self._checkpoint:
             self._checkpoint = latest.step
@@ -58,14 +55,11 @@ class PlainView:
             )
 
     def event(self, event: Document) -> None:
-        if event.get("type") == "Warning" and event.get("reason") != ADVICE:
-            self.say(f"{event.get('reason')}: {event.get('note')}")
+        self._tell(self._story.event(event))
 
     def say(self, text: str) -> None:
         print(f"{time.strftime('%H:%M:%S')} {text}", file=self._stream, flush=True)
 
-    def _warn(self, warnings: Iterable[str]) -> None:
-        for warning in warnings:
-            if warning not in self._warnings:
-                self._warnings.add(warning)
-                self.say(f"warning: {warning}")
+    def _tell(self, lines: Iterable[Line]) -> None:
+        for line in lines:
+            self.say(line.text)

@@ -116,7 +116,11 @@ class Session:
             asked = requests.take(self.state)
             if asked and not self.interrupts:
                 self.held = bool(asked.get("suspend"))
-                if self.held:
+                if asked.get("cancel"):
+                    self.view.say("cancelling as asked: the trainer saves a checkpoint and ends")
+                elif not self.held:
+                    self.view.say("going on as asked")
+                else:
                     self.view.say("pausing as asked: `finetune resume` goes on here, Ctrl-C leaves the job paused")
                 kube.store.change(FINE_TUNE_JOB, NAMESPACE, self.manifest.metadata.name, spec=asked)
             await asyncio.sleep(_REFRESH_SECONDS)
