@@ -14,18 +14,19 @@ import structlog
 
 from . import handlers, logs, metrics, names
 from .controller import Controller
-from .errors import CredentialsError, LeaseLostError
+from .errors import CredentialsError, KubeError, LeaseLostError
 from .kube import credentials as kube_credentials
 from .kube.client import ApiServer
 from .kube.credentials import Credentials
 from .kube.lease import Lease
-from .kube.protocol import JOB, POD
+from .kube.protocol import FINE_TUNE_JOB, JOB, POD
 from .kube.resync import resync
-from .kube.watch import Watch
+from .kube.watch import Watch, tell_all
 from .probes import Health, serve
 from .settings import Settings
 
 FLUSH_SECONDS = 5.0
+FIRST_LOOK_SECONDS = 30.0
 _log = structlog.get_logger(__name__)
 
 
@@ -77,7 +78,7 @@ class _Process:
     async def _lead(self, kube: ApiServer, controller: Controller, holding: Coroutine[Any, Any, None] | None) -> None:
         """Watches and works, until told to stop or until a part of it ends."""
         self._report(controller)
-        namespaces: list[str | None] = [*self._settings.namespaces] or [None]
+        namespaces = _namespaces(self._settings)
         children = [
             Watch(kube, controller, kind, namespace, names.SELECTOR) for kind in (JOB, POD) for namespace in namespaces
         ]
@@ -86,13 +87,32 @@ class _Process:
         ]
         work += [holding] if holding is not None else []
         # A job is looked at once all children are known: what is missing then need not be asked for.
-        jobs = self._work(controller, [watch.synced for watch in children])
-        await self._first(*work, jobs)
+        known = [watch.synced.wait() for watch in children]
+        await self._first(*work, self._work(kube, controller, known))
 
-    async def _work(self, controller: Controller, known: list[asyncio.Event]) -> None:
-        """Watches FineTuneJobs and works on them, once the children are known."""
-        for synced in known:
-            await synced.wait()
+    async def _work(self, kube: ApiServer, controller: Controller, known: list[Coroutine[Any, Any, Any]]) -> None:
+        """Works on FineTuneJobs, once the children are known, and watches them."""
+        await asyncio.gather(*known)
+        working = asyncio.create_task(controller.run())
+        try:
+            await self._look_at_all(kube, controller)
+            await self._watch_jobs(controller, working)
+        finally:
+            working.cancel()
+            await asyncio.gather(working, return_exceptions=True)
+
+    async def _look_at_all(self, kube: ApiServer, controller: Controller) -> None:
+        """Looks at every job once before kopf begins: its own listing takes longer than all of this."""
+        try:
+            async with asyncio.timeout(FIRST_LOOK_SECONDS):
+                for namespace in _namespaces(self._settings):
+                    await tell_all(kube, controller, FINE_TUNE_JOB, namespace, "")
+                await controller.queue.idle()
+        except (KubeError, TimeoutError) as error:
+            _log.info("kopf begins before all jobs were looked at", error=str(error) or "timeout")
+
+    async def _watch_jobs(self, controller: Controller, working: asyncio.Task[None]) -> None:
+        """Lets kopf watch, until told to stop or until a part of it ends."""
         watching = asyncio.Event()
         stop_watching = asyncio.Event()
         watches = asyncio.create_task(
@@ -108,7 +128,7 @@ class _Process:
             )
         )
         try:
-            await self._first(controller.run(), self._after(watching), watches)
+            await self._first(working, self._after(watching), watches)
         finally:
             # Kopf's end sweeps up every task of the loop, so that it comes last.
             try:
@@ -151,6 +171,11 @@ class _Process:
         self._health.idle_seconds = lambda: time.monotonic() - controller.finished_at
         metrics.register(controller.phases, lambda: float(len(controller.queue)))
         metrics.LEADER.set(1)
+
+
+def _namespaces(settings: Settings) -> list[str | None]:
+    """What is served; None is everything."""
+    return [*settings.namespaces] or [None]
 
 
 if __name__ == "__main__":

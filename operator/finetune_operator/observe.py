@@ -43,9 +43,11 @@ class Observer:
         self._verified: dict[str, float] = {}
 
     async def observe(self, key: Key, now: datetime) -> Observation | None:
-        """The job as it is now, or None when there is none."""
+        """The job as it is now, or None when there is none, or none with which anything is left to be done."""
         document = self._cache.jobs.get(key)
         if document is None:
+            return None
+        if _is_settled(document):
             return None
         metadata = document["metadata"]
         namespace, name = key
@@ -184,6 +186,13 @@ class Observer:
             self._seen_at.clear()
         self._seen_at[key] = now
         return True
+
+
+def _is_settled(document: Document) -> bool:
+    """Whether a job has ended for good and stays: told without parsing it, since most are like that at a restart."""
+    metadata, status, spec = document["metadata"], document["status"], document["spec"] or {}
+    stays = "deletionTimestamp" in metadata or spec.get("ttlSecondsAfterFinished") is None
+    return stays and status.get("phase") in TERMINAL and status.get("observedGeneration") == metadata.get("generation")
 
 
 def _read_spec(document: Document) -> tuple[FineTuneJobSpec | None, str | None]:

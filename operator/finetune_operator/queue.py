@@ -31,6 +31,7 @@ class WorkQueue(Generic[K]):
         self._order = 0
         self._failures: dict[K, int] = {}
         self._wake = asyncio.Event()
+        self._rest = asyncio.Event()
 
     def add(self, key: K) -> None:
         """Asks for the key to be worked on now. A later time that was asked for stays."""
@@ -87,12 +88,20 @@ class WorkQueue(Generic[K]):
                 except TimeoutError:
                     continue
 
+    async def idle(self) -> None:
+        """Returns once nothing waits for a worker and nothing is worked on."""
+        while self._ready or self._working:
+            self._rest.clear()
+            await self._rest.wait()
+
     def done(self, key: K) -> None:
         """Ends the work on a key; gives it out again when it was added meanwhile."""
         self._working.pop(key, None)
         if key in self._dirty:
             self._ready.append(key)
             self._wake.set()
+        elif not self._ready and not self._working:
+            self._rest.set()
 
     def __len__(self) -> int:
         """Keys that wait for a worker now."""

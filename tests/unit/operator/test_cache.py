@@ -100,3 +100,27 @@ def test_what_nobody_reads_is_not_kept(cache: Cache) -> None:
     kept = cache.jobs[KEY]["metadata"]
     assert "managedFields" not in kept
     assert kept["annotations"] == {"kept": "yes"}
+
+
+def test_what_a_listing_does_not_have_is_gone(cache: Cache) -> None:
+    cache.take(FINE_TUNE_JOB, "ADDED", a_document("coder", 1, uid="job", status={"attempt": 1}))
+    cache.take(JOB, "ADDED", a_document("coder-1", 10, uid="child"))
+    cache.take(POD, "ADDED", a_document("p", 11, uid="pod"))
+    assert cache.listed(JOB, "team", frozenset({"child"}), "20") == []
+    assert cache.listed(JOB, None, frozenset(), "20") == [KEY]
+    assert cache.child("team", "coder-1") is None
+    assert cache.listed(POD, "team", frozenset(), "20") == [KEY]
+    assert [pod.gone for pod in cache.pods("team", None, "coder-1")] == [True]
+    assert cache.listed(POD, "team", frozenset(), "21") == [], "it is known already"
+    assert cache.listed(FINE_TUNE_JOB, "team", frozenset(), "21") == [KEY]
+    assert KEY not in cache.jobs
+
+
+def test_a_listing_says_nothing_of_what_is_newer_or_elsewhere(cache: Cache) -> None:
+    cache.take(JOB, "ADDED", a_document("coder-1", 30))
+    cache.take(POD, "ADDED", a_document("p", 30))
+    for kind in (JOB, POD):
+        assert cache.listed(kind, "team", frozenset(), "20") == []
+        assert cache.listed(kind, "another", frozenset(), "40") == []
+    assert cache.child("team", "coder-1") is not None
+    assert [pod.gone for pod in cache.pods("team", None, "coder-1")] == [False]

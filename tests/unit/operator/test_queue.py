@@ -99,3 +99,16 @@ async def test_the_oldest_unfinished_work_is_known(queue: WorkQueue[str], clock:
     assert queue.longest_work() == 42
     queue.done("a")
     assert queue.longest_work() == 0
+
+
+async def test_it_is_idle_once_nothing_waits_and_nothing_is_worked_on(queue: WorkQueue[str]) -> None:
+    await queue.idle()
+    queue.add("a")
+    queue.add("b")
+    rest = asyncio.create_task(queue.idle())
+    for _ in range(2):
+        key = await queue.get()
+        await asyncio.sleep(0)
+        assert not rest.done()
+        queue.done(key)
+    await rest
