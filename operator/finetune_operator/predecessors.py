@@ -61,6 +61,8 @@ class Predecessors:
             if isinstance(made, Obstacle):
                 return made
             found += [one for one in made if one.name not in {other.name for other in found}]
+        for reference in references(spec):
+            self._waiting.get((job[0], reference.name), set()).discard(job)
         return tuple(found)
 
     async def _one(self, job: Key, reference: Reference) -> list[JobStatus] | Obstacle:

@@ -223,7 +223,8 @@ class Life:
         others = self.live_attempts(trainer.config.job.uid) - {mine}
         if others:
             self.broken.append(f"attempt {trainer.config.attempt} starts beside {sorted(others)}")
-        if trainer.from_step < max(self.cluster.checkpoints.values(), default=0):
+        newest = max(self.cluster.checkpoints.values(), default=0)
+        if trainer.config.job.name == NAME and trainer.from_step < newest:
             self.broken.append(f"attempt {trainer.config.attempt} starts at {trainer.from_step}, not at the newest")
 
     def _check_event(self, event: Document) -> None:
