@@ -81,6 +81,8 @@ def waiting_for(status: dict[str, Any]) -> str:
         return "the trainer saves a checkpoint and ends"
     if phase == "Suspended":
         return f"paused{_from_checkpoint(status).replace(' from', ' at')}"
+    if phase == "Cancelled":
+        return "cancelled; checkpoints and record are kept"
     return ""
 
 
