@@ -16,7 +16,7 @@ from trl import SFTConfig, SFTTrainer  # noqa: E402
 settings = json.loads(sys.argv[1])
 
 
-class Clock(TrainerCallback):  # type: ignore[misc]
+class Clock(TrainerCallback):  # type: ignore[misc]  # transformers' callbacks have no types
     """Notes when each step ended."""
 
     def __init__(self) -> None:

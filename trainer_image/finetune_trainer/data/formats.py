@@ -80,7 +80,7 @@ def detect(row: Row, renames: Mapping[str, str], prefer_text: bool = False) -> s
             "Set dataset.format, and dataset.columns where a column has another name: "
             "for example columns: {prompt: myPrompt, completion: myAnswer}."
         )
-    raise DataError(problem, advice, file=row.origin.file, line=row.origin.line)
+    raise _wrong(row, problem, advice)
 
 
 def shape_of(row: Row, format_name: str, renames: Mapping[str, str], **settings: Any) -> Shape:
@@ -143,12 +143,13 @@ def _pair(row: Row, asked: str, answer: str, system: str | None, group: str | No
 
 
 def _missing(column: str, row: Row, why: str) -> DataError:
-    return DataError(
-        f"row {row.origin.row} has no column {column}; it has {', '.join(row.values) or 'none'}.",
-        why[0].upper() + why[1:],
-        file=row.origin.file,
-        line=row.origin.line,
-    )
+    problem = f"row {row.origin.row} has no column {column}; it has {', '.join(row.values) or 'none'}."
+    return _wrong(row, problem, why[0].upper() + why[1:])
+
+
+def _wrong(row: Row, problem: str, advice: str) -> DataError:
+    """What is wrong with a row, with its place."""
+    return DataError(problem, advice, file=row.origin.file, line=row.origin.line)
 
 
 def _column(row: Row, shape: Shape, field: str) -> str:
@@ -171,12 +172,8 @@ def _string(row: Row, shape: Shape, field: str, optional: bool = False) -> str:
     value = row.values[column]
     if isinstance(value, str):
         return value
-    raise DataError(
-        f"{column} of row {row.origin.row} is {type_in_words(value)}, not a string.",
-        "Write the text in quotes, or leave the row out.",
-        file=row.origin.file,
-        line=row.origin.line,
-    )
+    problem = f"{column} of row {row.origin.row} is {type_in_words(value)}, not a string."
+    raise _wrong(row, problem, "Write the text in quotes, or leave the row out.")
 
 
 def _system(row: Row, shape: Shape) -> str | None:
@@ -194,12 +191,8 @@ def _tools(row: Row, shape: Shape) -> tuple[dict[str, Any], ...]:
         return ()
     if isinstance(value, list) and all(isinstance(tool, dict) for tool in value):
         return tuple(value)
-    raise DataError(
-        f"tools of row {row.origin.row} is no list of function descriptions.",
-        "Write it as the OpenAI chat format does, as a list or as JSON text of one.",
-        file=row.origin.file,
-        line=row.origin.line,
-    )
+    problem = f"tools of row {row.origin.row} is no list of function descriptions."
+    raise _wrong(row, problem, "Write it as the OpenAI chat format does, as a list or as JSON text of one.")
 
 
 def _group(row: Row, shape: Shape) -> str | None:

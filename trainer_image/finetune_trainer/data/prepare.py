@@ -117,9 +117,36 @@ def _build(
     pinned: Mapping[str, str],
     directory: Path,
 ) -> dict[str, Any]:
+    """Reads, selects and tokenises into `directory`; returns the record of what is there."""
     dataset, hyperparameters = config.spec.dataset, config.spec.hyperparameters
     pretraining = config.spec.method == "ContinuedPretraining"
     reader = SourceReader(dataset, config.mounts, pretraining, pinned, heartbeat)
+    selection, formats = _selected(config, reader)
+    tokenising = Tokenising(
+        tokenizer,
+        template,
+        hyperparameters.loss if hyperparameters else None,
+        pretraining,
+        maximum_length,
+        dataset.cleaning.max_tokens if dataset.cleaning else None,
+        heartbeat,
+        rows=reader.rows,
+    )
+    rows, sample = _written(selection, tokenising, directory)
+    return {
+        "rows": rows,
+        "fingerprint": reader.fingerprint,
+        "warnings": [*selection.warnings, *_warnings(selection, tokenising, formats)],
+        "sample": sample,
+        "counts": {side: dict(tasks) for side, tasks in selection.tasks.items() if tasks},
+        "revisions": reader.revisions,
+        "chatTemplate": template.text if _has_conversations(selection) else None,
+    }
+
+
+def _selected(config: TrainerConfig, reader: SourceReader) -> tuple[Selection, list[str]]:
+    """The examples of each side, and the formats that the training sources have. Raises UserError."""
+    dataset = config.spec.dataset
     training = [reader.read(source) for source in dataset.sources]
     held_out: dict[Side, list[SourceExamples]] = {}
     if dataset.validation is not None:
@@ -132,17 +159,11 @@ def _build(
             "dataset.chatTemplate and dataset.systemMessage have no effect on plain text, which the data is.",
             "Take them out, or set dataset.format to what the rows are.",
         )
-    selection = select(training, held_out, cleaning=dataset.cleaning, split=dataset.split, seed=_seed(config))
-    tokenising = Tokenising(
-        tokenizer,
-        template,
-        hyperparameters.loss if hyperparameters else None,
-        pretraining,
-        maximum_length,
-        dataset.cleaning.max_tokens if dataset.cleaning else None,
-        heartbeat,
-        rows=reader.rows,
-    )
+    return select(training, held_out, cleaning=dataset.cleaning, split=dataset.split, seed=_seed(config)), formats
+
+
+def _written(selection: Selection, tokenising: Tokenising, directory: Path) -> tuple[dict[str, int], str]:
+    """Writes a file for each side. Returns the rows of each, and one decoded example. Raises DataError."""
     rows: dict[str, int] = {}
     sample = ""
     for side in SIDES:
@@ -150,21 +171,15 @@ def _build(
             continue
         count, first = tokenising.write(selection.sides[side], directory / f"{side}.arrow")
         if first is None and side == "train":
-            raise _nothing_learnt(maximum_length)
+            raise _nothing_learnt(tokenising.maximum_length)
         if first is None:
-            selection.warnings.append(f"no example of {side} has anything to measure within {maximum_length} tokens")
+            selection.warnings.append(
+                f"no example of {side} has anything to measure within {tokenising.maximum_length} tokens"
+            )
             continue
         rows[side] = count
-        sample = sample or render_sample(first.ids, first.labels, tokenizer)
-    return {
-        "rows": rows,
-        "fingerprint": reader.fingerprint,
-        "warnings": [*selection.warnings, *_warnings(selection, tokenising, formats)],
-        "sample": sample,
-        "counts": {side: dict(tasks) for side, tasks in selection.tasks.items() if tasks},
-        "revisions": reader.revisions,
-        "chatTemplate": template.text if _has_conversations(selection) else None,
-    }
+        sample = sample or render_sample(first.ids, first.labels, tokenising.tokenizer)
+    return rows, sample
 
 
 def _warnings(selection: Selection, tokenising: Tokenising, formats: list[str]) -> list[str]:
