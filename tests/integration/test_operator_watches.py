@@ -75,7 +75,7 @@ class Lives:
 
     def _until_all(self, phase: str, attempt: int) -> None:
         left, since = {""}, time.monotonic()
-        deadline = since + 90
+        deadline = since + 240
         while left:
             statuses = self._jobs.statuses()
             now = {
