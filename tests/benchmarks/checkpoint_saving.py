@@ -14,10 +14,11 @@ import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is loaded: ranks are forked, and must find no threads
 
-from finetune_trainer.records import read_progress
+from finetune_api.trainer_contract import Saves
 from tests.trainer.attempts import AJob, Ranks
 from tests.trainer.tiny_model import make_tiny_model
 
@@ -46,7 +47,7 @@ def main() -> None:
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(dir=arguments.volume) as directory:
         base = Path(directory)
-        make_tiny_model(base / "models" / "tiny", hidden=512, layers=8)
+        make_tiny_model(base / "models" / "tiny", hidden=384, layers=6)
         at_once, beside = [], []
         for number in range(arguments.rounds):
             at_once.append(_run(base / f"at-once-{number}", base / "models", overlapped=False))
@@ -58,27 +59,35 @@ def _run(volume: Path, models: Path, *, overlapped: bool) -> Measured:
     job = AJob.on(volume, models).with_spec(
         tuning={"type": "Full", "rank": None, "dropout": None},
         dataset={"split": {"validation": 0.0}},
-        hyperparameters={"epochs": None, "maxSteps": 16, "perDeviceBatchSize": 2, "gradientAccumulationSteps": 1},
+        hyperparameters={"epochs": None, "maxSteps": 12, "perDeviceBatchSize": 2, "gradientAccumulationSteps": 1},
         checkpoint={"everySteps": SAVE_EVERY, "keepBest": False},
     )
 
-    def choose() -> None:
-        from finetune_trainer.saving import CheckpointWriter
+    figures = volume / "figures"
 
-        CheckpointWriter.__init__.__kwdefaults__["overlapped"] = overlapped
+    def choose_and_note() -> None:
+        from finetune_trainer import saving
+
+        saving.CheckpointWriter.__init__.__kwdefaults__["overlapped"] = overlapped
+        add = saving._added
+
+        def noted(told: Saves, save: Any) -> Saves:
+            with figures.open("a") as file:
+                file.write(f"{save.stalled} {save.seconds} {save.bytes}\n")
+            return add(told, save)
+
+        saving._added = noted
 
     began = time.monotonic()
-    ranks = Ranks(job, before=choose)
-    ranks.finish()
-    told = read_progress(ranks.scratch)
-    assert told is not None
-    saves = told.saves
-    # The last one is of the end: there is nothing to go on with beside it.
+    Ranks(job, before=choose_and_note).finish()
+    # Without the last one, which is of the end: there is nothing to go on with beside it.
+    saves = [[float(word) for word in line.split()] for line in figures.read_text().splitlines()][:-1]
+    stall, whole, size = (statistics.mean(column) for column in zip(*saves, strict=True))
     files = job.manifests()[-1].files
     return Measured(
-        stall=saves.stall_seconds / saves.written,
-        whole=saves.seconds / saves.written,
-        mebibytes=saves.bytes / saves.written / 2**20,
+        stall=stall,
+        whole=whole,
+        mebibytes=size / 2**20,
         training=time.monotonic() - began,
         losses=job.report()["lossCurve"],
         digests={file.path: file.xxh3 for file in files if not file.path.startswith("training_args")},
