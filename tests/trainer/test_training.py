@@ -261,6 +261,25 @@ def test_changed_data_is_refused_with_the_reason(tmp_path: Path, models: Path) -
     assert afresh.report()["lossCurve"][0][0] == 1
 
 
+def test_a_run_that_was_killed_before_it_began_afresh_leaves_that_to_the_next(tmp_path: Path, models: Path) -> None:
+    job = AJob.on(tmp_path, models)
+    first = Ranks(job)
+    first.wait_for(lambda report: report.checkpoint.count >= 1)
+    first.kill()
+    first.wait()
+    afresh = job.with_spec(checkpoint={"resume": "Never"}).with_config(
+        job={"name": "job", "namespace": "test", "uid": "uid-2"}
+    )
+    RunClaim.take(afresh.results, afresh.config)  # and then it is killed
+    second = Ranks(afresh)
+    second.wait_for(lambda report: report.checkpoint.count >= 1)
+    second.kill()
+    second.wait()
+    assert {entry["run"] for entry in read_metrics(job.results)} == {3}
+    Ranks(afresh).finish()
+    assert {entry["run"] for entry in read_metrics(job.results)} == {3, 4}, "the next one continues"
+
+
 def test_a_killed_run_is_told_about_by_the_next_one(tmp_path: Path, models: Path) -> None:
     job = AJob.on(tmp_path, models)
     first = Ranks(job)

@@ -55,6 +55,7 @@ def start_afresh(results: Results, claim: RunClaim) -> None:
     for path in (results.checkpoints, results.run_record, results.metrics):
         claim.discard(path)
     results.checkpoints.mkdir(parents=True, exist_ok=True)
+    claim.note(afresh=True)
 
 
 def rebuilt_record(results: Results, run: int, config: TrainerConfig) -> AttemptRecord | None:

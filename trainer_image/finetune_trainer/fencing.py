@@ -17,7 +17,7 @@ import socket
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from finetune_api.trainer_contract import AttemptRecord, TrainerConfig
 
@@ -135,7 +135,11 @@ class RunClaim:
 
     def record_end(self, record: AttemptRecord) -> None:
         """Keeps the record beside the claim, for the next run and for people."""
-        write_atomically(self.path, json.dumps({**read_claim(self.path), "record": record.dump()}))
+        self.note(record=record.dump())
+
+    def note(self, **fields: Any) -> None:
+        """Adds to what is written in the claim, which no other run writes."""
+        write_atomically(self.path, json.dumps({**read_claim(self.path), **fields}))
 
     def close(self) -> None:
         """Takes the workspace away once nothing is to be written any more."""

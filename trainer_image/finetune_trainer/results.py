@@ -80,7 +80,10 @@ def read_claim(path: Path) -> dict[str, Any]:
     return content if isinstance(content, dict) else {}
 
 
-def is_first_run_of_job(results: Results, run: int, uid: str) -> bool:
-    """Whether no run before this one belonged to the same job: a deleted and created job has another uid."""
-    earlier = (results.runs / str(number) for number in range(1, run))
-    return not any(read_claim(path).get("uid") == uid for path in earlier)
+def has_begun_afresh(results: Results, run: int, uid: str) -> bool:
+    """Whether a run of this job, before this one, has put away what earlier jobs left.
+
+    A deleted and created job has another uid; a run that was killed on the way has not done it.
+    """
+    earlier = (read_claim(results.runs / str(number)) for number in range(1, run))
+    return any(claim.get("uid") == uid and claim.get("afresh") for claim in earlier)

@@ -18,7 +18,7 @@ from ..fencing import RunClaim
 from ..heartbeats import beat_while_moving, data_moved
 from ..progress import Journal, Progress, TrainLog
 from ..rank import Rank
-from ..results import Results, is_first_run_of_job
+from ..results import Results, has_begun_afresh
 from ..world import World
 
 logger = logging.getLogger(__name__)
@@ -38,7 +38,7 @@ def train(rank: Rank) -> dict[str, Any]:
         claim.check()
         results.create()
         logging.getLogger().addHandler(TrainLog(results, claim))
-        if not resumes(config) and is_first_run_of_job(results, rank.run, config.job.uid):
+        if not resumes(config) and not has_begun_afresh(results, rank.run, config.job.uid):
             start_afresh(results, claim)
     world = World.open(rank)
     if world.device.type == "cpu" and config.world.device == "Auto" and (spec.compute and spec.compute.gpus_per_node):
