@@ -92,7 +92,7 @@ def test_the_message_says_what_the_rank_was_doing_and_who_waits_for_it() -> None
     said = hang([sight(4, 60, frames=IN_A_COLLECTIVE), stuck], limit=60)
     assert "Rank 5 has shown no sign of life for 60 s (Training, step 40)" in said.message
     assert "read_bytes" in said.message
-    assert "rank 4 wait for it" in said.message
+    assert "rank 4 waits for it" in said.message
     assert said.node == 2
 
 

@@ -26,8 +26,10 @@ _STOPPED = {
     "t": "a debugger holds it",
     "D": "it waits in the kernel, for a disk or mount",
 }
-# Innermost frames of who waits for other ranks: c10d's Python layer, our own collectives, and DDP inside autograd.
-_COLLECTIVE = re.compile(r"torch/distributed/|finetune_trainer/world\.py|_engine_run_backward")
+# Innermost frames of who waits for other ranks: c10d's Python layer, DDP before and inside autograd, our own.
+_COLLECTIVE = re.compile(
+    r"torch/distributed/|torch/nn/parallel/distributed\.py|finetune_trainer/world\.py|_engine_run_backward"
+)
 
 
 class Sight(ContractModel):
@@ -128,8 +130,9 @@ def hang(sights: Sequence[Sight], limit: float, deaf: Sequence[int] = ()) -> Ver
     if culprit.frames:
         said.append(f"it stands in {' <- '.join(culprit.frames[:_FRAMES])}")
     if others:
-        waits = "wait for one another" if culprit.in_collective else "wait for it"
-        said.append(f"rank{'s' if len(others) > 1 else ''} {', '.join(map(str, others))} {waits}")
+        several, names = len(others) > 1, ", ".join(map(str, others))
+        whom = "others as well" if culprit.in_collective else "it"
+        said.append(f"ranks {names} wait for {whom}" if several else f"rank {names} waits for {whom}")
     return Verdict(
         kind=EndKind.HANG, message="; ".join(said) + ".", advice=_ADVICE, rank=culprit.rank, node=culprit.node
     )
