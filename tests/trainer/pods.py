@@ -22,6 +22,7 @@ from .attempts import PATIENCE_SECONDS, AJob, _free_port
 
 FOR_EVER = 1_000_000.0
 """Seconds: a timeout that no test would live to see."""
+_ARMED = "looks-for-hangs"
 
 
 class Pod:
@@ -38,6 +39,7 @@ class Pod:
         self._message = job.volume / f"message-{number}-{node}"
         self.scratch = job.volume / f"scratch-{number}-{node}"
         self.scratch.mkdir()
+        armed = job.volume / _ARMED
         self.status: int | None = None
         environment = {
             "FINETUNE_CONFIG": job.config.encode(),
@@ -51,7 +53,7 @@ class Pod:
         }
         self.pid = os.fork()
         if self.pid == 0:
-            _supervise(self._log, environment, hang_seconds, before)
+            _supervise(self._log, environment, lambda: hang_seconds if armed.exists() else FOR_EVER, before)
         self.process = psutil.Process(self.pid)
 
     @property
@@ -102,6 +104,10 @@ class Pods(list[Pod]):
             assert time.monotonic() < deadline, f"{what} never came:\n{self.logs}"
             time.sleep(0.02)
 
+    def look_for_hangs(self) -> None:
+        """From now on the limit for hangs counts; what takes long before is nobody's fault."""
+        (self[0].job.volume / _ARMED).touch()
+
     def until_step(self, step: int) -> None:
         """Waits until the attempt has done a step."""
 
@@ -111,6 +117,10 @@ class Pods(list[Pod]):
             return report is not None and report.step >= step
 
         self.until(reached, f"step {step}")
+
+    def until_stage(self, stage: str) -> None:
+        """Waits until rank 0 says that it has reached a stage."""
+        self.until(lambda: (report := self[0].report) is not None and report.stage == stage, stage)
 
     def wait(self) -> list[AttemptRecord]:
         """Waits until all pods have ended; the records of those that could write one."""
@@ -142,7 +152,9 @@ def pods(
                 os.waitpid(pod.pid, 0)
 
 
-def _supervise(log: Path, environment: Mapping[str, str], hang_seconds: float, before: Callable[[int], None]) -> None:
+def _supervise(
+    log: Path, environment: Mapping[str, str], hang_seconds: Callable[[], float], before: Callable[[int], None]
+) -> None:
     """What process 1 does, in a fork; never returns. Every timeout is set so far away that only events can end it."""
     code = 70
     try:
@@ -157,7 +169,7 @@ def _supervise(log: Path, environment: Mapping[str, str], hang_seconds: float, b
 
         watch.SECONDS_FOR_THE_OTHERS = FOR_EVER
         activity.INTERVAL_SECONDS = 0.5
-        supervisor._hang_seconds = lambda _: hang_seconds
+        watch.Watch._limit = property(lambda _: hang_seconds(), lambda *_: None)  # type: ignore[assignment]  # while it runs
         ranks.begin = lambda environment, errors: _begin(environment, errors, before)
         supervisor._termination.listen()
         code = supervisor.main()
