@@ -7,6 +7,7 @@ from tests.builders.manifests import a_manifest
 from tests.cluster.pods import PodPlayer
 from tests.cluster.waiting import until
 from tests.integration.jobs import FINISHED, Jobs
+from tests.integration.operator_process import OperatorProcess
 
 pytestmark = pytest.mark.usefixtures("operator")
 JOB = "python-coder"
@@ -42,6 +43,19 @@ def test_retries_wait_for_their_backoff(jobs: Jobs, pods: PodPlayer) -> None:
     pods.fail(running(jobs, pods), 1)
     assert jobs.wait(JOB, "Retrying")["attempt"] == 2
     assert jobs.children() == [f"{JOB}-1"]
+
+
+def test_a_backoff_goes_on_over_a_restart_of_the_operator(
+    jobs: Jobs, pods: PodPlayer, operator: OperatorProcess
+) -> None:
+    jobs.apply(a_manifest().retrying(backoffSeconds=4))
+    pods.fail(running(jobs, pods), 1)
+    ended = jobs.wait(JOB, "Retrying")["history"][0]["ended"]
+    operator.kill()
+    operator.start()
+    pods.wait(job=f"{JOB}-2")
+    assert jobs.seconds_between(ended, jobs.child(f"{JOB}-2")["metadata"]["creationTimestamp"]) >= 4
+    assert jobs.status(JOB)["restarts"]["failures"] == 1
 
 
 def test_a_job_fails_when_its_retries_are_used_up(jobs: Jobs, pods: PodPlayer) -> None:

@@ -76,6 +76,8 @@ def _queued(draft: Draft) -> None:
         recording.charge(draft.status, "disruptions")
         _take_last_words(draft)
         draft.normal("Preempted", f"attempt {seen.attempt} was preempted and waits in the queue; no retry is used up")
+    else:
+        draft.normal("Queued", f"attempt {seen.attempt} waits in its queue")
     draft.phase("Queued", "Queued", "the Job is suspended by its queue")
 
 
@@ -91,6 +93,8 @@ def _take_last_words(draft: Draft) -> None:
 def _starting(draft: Draft) -> None:
     """Not all pods run yet: say what keeps them, and give up after the start deadline."""
     seen = draft.seen
+    if seen.status.phase == "Queued":
+        draft.normal("Admitted", f"attempt {seen.attempt} was let go on by its queue")
     left = start.seconds_left(seen, draft.now)
     trouble = start.trouble(seen, draft.now)
     if left <= 0:

@@ -353,7 +353,7 @@ def test_time_in_the_queue_is_no_time_to_start() -> None:
     assert child is not None
     admitted = waited.in_phase("Queued").with_(child=replace(child, started=None), pods=())
     assert phase(decided(admitted)) == "Starting"
-    assert decided(admitted).notes == ()
+    assert [note.reason for note in decided(admitted).notes] == ["Admitted"]
 
 
 @pytest.mark.parametrize(("young", "said"), [(1, "Starting"), (30, "ImagePullBackOff")])

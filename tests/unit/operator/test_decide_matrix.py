@@ -343,6 +343,7 @@ def _broken_rules(before: FineTuneJobStatus, decision: Decision, alive: bool) ->
     rules = {
         "an end is an end": before.phase not in TERMINAL or (after.phase == before.phase and not done(decision)),
         "nothing is made beside what lives": not (alive and decision.create),
+        "a change of phase is said": after.phase == before.phase or bool(decision.notes),
         "nothing is made and deleted at once": not (decision.create and decision.delete),
         "attempts are counted one by one": (after.attempt or 1) - (before.attempt or 1) in (0, 1),
         "retries have a limit": used <= MAXIMUM_RETRIES,
