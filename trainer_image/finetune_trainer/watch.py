@@ -166,7 +166,8 @@ class Watch:
     def _hear(self) -> None:
         for message in self._gang.heard() if self._gang is not None else ():
             if message.say == "cause" and message.cause is not None and self._cause is None:
-                self._take_cause(message.cause.model_copy(update={"collateral": True}))
+                elsewhere = message.cause.node != self._node
+                self._take_cause(message.cause.model_copy(update={"collateral": elsewhere}))
             elif message.say == "lost" and self._cause is None:
                 self._lost(message.node)
             elif message.say == "leaving" and message.kind is EndKind.INTERRUPTED and self._ranks.running:
