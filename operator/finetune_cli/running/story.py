@@ -58,9 +58,11 @@ class Story:
         yield from self._new_warnings(report.warnings)
 
     def event(self, event: Document) -> Iterator[Line]:
-        """A warning of the operator, or what the job waits for. What ended it is left to the last words."""
+        """A warning of the operator, what the job waits for or now does otherwise. What ended it is left to the last words."""
         if event.get("reason") == "WaitingForJob":
             yield Line(str(event.get("note")))
+        if event.get("reason") == "Adapted":
+            yield Line(f"Adapted: {event.get('note')}")
         told = event.get("reason") in _TOLD_OTHERWISE or self._phase in _TERMINAL
         if event.get("type") == "Warning" and not told:
             yield Line(f"{event.get('reason')}: {event.get('note')}", worry=True)
