@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from tests.cluster.waiting import until
 from tests.e2e.jobs import Document, Jobs, phase
 from tests.e2e.learning import OTHER_SPLIT, Expected, Undisturbed, assert_same_curve, assert_same_learning
 from tests.e2e.manifests import a_hungry_job, a_job
@@ -91,7 +90,7 @@ def test_a_full_disk_costs_neither_the_training_nor_the_last_checkpoint(jobs: Jo
     jobs.wait(name, "steps beyond the failed checkpoint", lambda job: job["status"]["progress"]["step"] > trained)
     (pod,) = jobs.pods(name)
     jobs.kill_ranks(pod)
-    until(lambda: jobs.get(name)["status"]["attempt"] == 2, "the end of the attempt")
+    jobs.wait(name, "the end of the attempt", lambda job: job["status"]["attempt"] == 2)
     ballast.unlink()
 
     job = jobs.finished(name)
