@@ -8,7 +8,7 @@ import typer
 
 from finetune_api.v1alpha1.advice import warnings
 from finetune_api.v1alpha1.job import FineTuneJob
-from finetune_api.v1alpha1.predecessors import circle
+from finetune_api.v1alpha1.predecessors import circle, references
 from finetune_api.v1alpha1.support import unsupported
 from finetune_api.v1alpha1.validation import Problem, parse_job, validate
 
@@ -62,8 +62,13 @@ def lines(document: Document, found: Sequence[Problem]) -> list[str]:
 def _circles(documents: Sequence[Document]) -> dict[str, Problem]:
     """For each job, by its name, that would wait for ever: the jobs that wait for one another."""
     valid = [parse_job(document.value) for document in documents if document.is_job and not problems(document)]
-    waits = {job.metadata.name: job.spec.model.job.name for job in valid if job.spec.model.job is not None}
-    return {name: Problem("spec.model.job", said) for name in waits if (said := circle(waits, name)) is not None}
+    waits = {job.metadata.name: references(job.spec) for job in valid if references(job.spec)}
+    names = {name: [reference.name for reference in named] for name, named in waits.items()}
+    return {
+        name: Problem(named[0].field, said)
+        for name, named in waits.items()
+        if (said := circle(names, name)) is not None
+    }
 
 
 def _report(document: Document, circles: dict[str, Problem]) -> bool:

@@ -8,7 +8,7 @@ from typing import Any
 from finetune_api.v1alpha1.defaults import PlatformDefaults, resolve
 from finetune_api.v1alpha1.identity import fingerprint, produced
 from finetune_api.v1alpha1.job import FineTuneJob
-from finetune_api.v1alpha1.predecessors import Reference, circle, references
+from finetune_api.v1alpha1.predecessors import Reference, circle, names_in, references
 from finetune_api.v1alpha1.spec import FineTuneJobSpec
 from finetune_api.v1alpha1.status import JobStatus
 
@@ -83,15 +83,17 @@ class Predecessors:
             return Obstacle("JobCycle", said)
         return made
 
-    def _waits(self, name: str, document: Document) -> dict[str, str]:
-        """Job to the one whose model it waits for, along the way from one that waits for this document's."""
-        waits: dict[str, str] = {name: document["metadata"]["name"]}
-        following: Document | None = document
-        while following is not None and _phase(following) not in _OVER and following["metadata"]["name"] not in waits:
-            metadata, job = following["metadata"], (following["spec"].get("model") or {}).get("job") or {}
-            if "name" in job:
-                waits[metadata["name"]] = job["name"]
-            following = self._cache.jobs.get((metadata["namespace"], job.get("name", "")))
+    def _waits(self, name: str, document: Document) -> dict[str, tuple[str, ...]]:
+        """Job to those it waits for, for all that are waited for by way of this document's."""
+        waits: dict[str, tuple[str, ...]] = {name: (document["metadata"]["name"],)}
+        ahead = [document]
+        for following in ahead:
+            metadata = following["metadata"]
+            if metadata["name"] in waits or _phase(following) in _OVER or _began_with(following):
+                continue
+            waits[metadata["name"]] = names_in(following["spec"])
+            known = (self._cache.jobs.get((metadata["namespace"], other)) for other in waits[metadata["name"]])
+            ahead += [other for other in known if other is not None]
         return waits
 
     def _checkpoints(self, reference: Reference, document: Document) -> list[JobStatus] | Obstacle:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from .spec import FineTuneJobSpec
 
@@ -30,14 +31,21 @@ def references(spec: FineTuneJobSpec) -> tuple[Reference, ...]:
     return tuple(found)
 
 
-def circle(waits: Mapping[str, str], name: str) -> str | None:
-    """What to say of a job that waits for itself by way of others (`waits`: job to the one it waits for), or None."""
-    way = [name]
-    while (following := waits.get(way[-1])) is not None:
-        if following == name:
-            said = ", ".join(f"{one} for {other}" for one, other in zip(way, [*way[1:], name], strict=True))
-            return f"the jobs wait for one another ({said}): delete one of them and name another model"
-        if following in way:
-            return None
-        way.append(following)
+def names_in(spec: Mapping[str, Any]) -> tuple[str, ...]:
+    """The names of the jobs that a spec, as it was written, begins with."""
+    places = (spec.get("model"), (spec.get("checkpoint") or {}).get("from"))
+    return tuple(place["job"]["name"] for place in places if place and "job" in place)
+
+
+def circle(waits: Mapping[str, Sequence[str]], name: str) -> str | None:
+    """What to say of a job that waits for itself by way of others (`waits`: job to those it waits for), or None."""
+    ways, seen = [[name]], {name}
+    for way in ways:
+        for following in waits.get(way[-1], ()):
+            if following == name:
+                said = ", ".join(f"{one} for {other}" for one, other in zip(way, [*way[1:], name], strict=True))
+                return f"the jobs wait for one another ({said}): delete one of them and name another job"
+            if following not in seen:
+                seen.add(following)
+                ways.append([*way, following])
     return None

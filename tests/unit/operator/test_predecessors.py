@@ -152,6 +152,21 @@ async def test_jobs_that_wait_for_one_another_are_told_so() -> None:
     assert "a for b, b for c, c for a" in obstacle.message
 
 
+async def test_a_job_and_its_branch_that_wait_for_one_another_are_told_so() -> None:
+    branch = a_document(a_manifest().named("branch").with_spec(checkpoint=BRANCH), "Pending")
+    earlier = a_document(EARLIER.with_spec(model={"job": {"name": "branch"}}), "Pending")
+    obstacle = await Namespace(branch, earlier).obstacle("branch", checkpoint=BRANCH)
+    assert obstacle.reason == "JobCycle"
+    assert "branch for earlier, earlier for branch" in obstacle.message
+
+
+async def test_a_job_that_has_begun_waits_for_nobody_any_more() -> None:
+    begun = {"jobs": [FIRST.model_copy(update={"name": "branch"}).dump()]}
+    earlier = a_document(EARLIER.with_spec(model={"job": {"name": "branch"}}), "Running", effective=begun)
+    obstacle = await Namespace(earlier).obstacle("branch", checkpoint=BRANCH)
+    assert (obstacle.reason, obstacle.waiting) == ("WaitingForJob", True)
+
+
 async def test_a_name_that_stands_in_its_own_lineage_is_refused() -> None:
     second = EARLIER.named("second").with_spec(model={"job": {"name": "earlier"}})
     document = succeeded(second, "bb", "d2", jobs=[FIRST.dump()])
