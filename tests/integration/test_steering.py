@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 import yaml
@@ -16,6 +17,7 @@ from tests.builders.manifests import a_manifest
 from tests.cluster.control_plane import ControlPlane
 from tests.cluster.pods import PodPlayer
 from tests.integration.jobs import FINISHED, Jobs
+from tests.integration.relay import Relay
 
 JOB = "python-coder"
 COMPLETING = {"_FINETUNE_COMPLETE": "complete_bash"}
@@ -119,6 +121,32 @@ def test_a_wait_says_what_it_waits_for(jobs: Jobs, pods: PodPlayer, finetune: Fi
     assert (waiting.returncode, said) == (0, f"{JOB} is running\n")
     assert "Starting: ImagePullBackOff: " in complained
     assert "no such image" in complained
+
+
+@pytest.mark.usefixtures("operator")
+def test_a_wait_outlasts_a_server_that_is_away_for_a_while(
+    jobs: Jobs, pods: PodPlayer, finetune: Finetune, control_plane: ControlPlane, tmp_path: Path
+) -> None:
+    jobs.apply(a_manifest())
+    (pod,) = pods.wait(job=f"{JOB}-1")
+    server = urlsplit(control_plane.url)
+    relay = Relay(server.hostname or "", server.port or 443)
+    relay.open()
+    document: dict[str, Any] = yaml.safe_load(control_plane.kubeconfig.read_text())
+    document["clusters"][0]["cluster"]["server"] = f"https://127.0.0.1:{relay.port}"
+    through = tmp_path / "through-the-relay"
+    through.write_text(json.dumps(document))
+    waiting = finetune.start("resume", JOB, "--wait", KUBECONFIG=str(through))
+    assert waiting.stderr is not None
+    assert "Starting" in waiting.stderr.readline()
+
+    relay.cut()
+    pods.run(pod)
+    jobs.wait(JOB, "Running")
+    relay.open()
+
+    said, complained = waiting.communicate(timeout=60)
+    assert (waiting.returncode, said) == (0, f"{JOB} is running\n"), complained
 
 
 def test_a_job_that_nobody_runs_is_asked_all_the_same(jobs: Jobs, finetune: Finetune) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,13 @@ _MERGE_PATCH = "application/merge-patch+json"
 _CALL_SECONDS = (5, 30)
 """To connect, to answer."""
 _WATCH_SECONDS = 300
+_PATIENCE_SECONDS = 120.0
+"""How long whoever waits bears a server that does not answer."""
+_PASSING = (410, 429, 500, 502, 503, 504)
+
+
+class NoAnswerError(ClusterError):
+    """The server is away or overloaded: asking again may help."""
 
 
 class ClusterJobs:
@@ -47,10 +55,11 @@ class ClusterJobs:
             if context is not None and context not in named:
                 raise ClusterError(f"the kubeconfig has no context {context}: it has {', '.join(sorted(named))}")
             chosen = named[context] if context else current
-            api = config.new_client_from_config(file, chosen["name"], persist_config=False)
+            settings = client.Configuration()
+            settings.retries = urllib3.Retry(total=2, backoff_factor=0.2, redirect=0)
+            api = config.new_client_from_config(file, chosen["name"], False, settings)
         except (ConfigException, OSError) as error:
             raise ClusterError(f"no cluster to ask: {_without_prefix(error)}") from None
-        api.configuration.retries = urllib3.Retry(total=2, backoff_factor=0.2, redirect=0)
         return cls(api, namespace or chosen["context"].get("namespace") or "default")
 
     def get(self, name: str) -> Document:
@@ -70,9 +79,21 @@ class ClusterJobs:
         return [item["metadata"]["name"] for item in found["items"]]
 
     def follow(self, name: str) -> Iterator[Document]:
-        """The job as it is and as it becomes; ends never. Raises NoSuchJobError when it is deleted."""
+        """The job as it is and as it becomes; ends never, and outlasts a restart of the API server.
+
+        Raises NoSuchJobError when the job is deleted, ClusterError.
+        """
+        lost: float | None = None
         while True:
-            yield self.get(name)
+            try:
+                yield self.get(name)
+                lost = None
+            except NoAnswerError:
+                lost = lost or time.monotonic()
+                if time.monotonic() - lost > _PATIENCE_SECONDS:
+                    raise
+                time.sleep(1.0)
+                continue
             try:
                 for event in watch.Watch().stream(
                     self._api.list_namespaced_custom_object, _GROUP, _VERSION, self.namespace, _PLURAL,
@@ -83,7 +104,7 @@ class ClusterJobs:
                         raise NoSuchJobError(f"{name} was deleted meanwhile")
                     yield event["object"]
             except ApiException as error:
-                if error.status not in (410, 429, 500, 503, 504):
+                if error.status not in _PASSING:
                     raise self._told(name, error) from None
             except urllib3.exceptions.HTTPError:
                 continue  # the connection broke: the next get says whether the server is still there
@@ -98,7 +119,7 @@ class ClusterJobs:
             raise self._told(arguments.get("name"), error) from None
         except urllib3.exceptions.HTTPError as error:
             server = self._api.api_client.configuration.host
-            raise ClusterError(f"{server} does not answer: {getattr(error, 'reason', None) or error}") from None
+            raise NoAnswerError(f"{server} does not answer: {getattr(error, 'reason', None) or error}") from None
         return found
 
     def _told(self, name: str | None, error: ApiException) -> CliError:
@@ -120,7 +141,8 @@ class ClusterJobs:
             return ClusterError(f"the cluster does not allow it: {message}")
         if error.status in (400, 422):
             return RefusedJobError(f"the cluster refuses it: {message}")
-        return ClusterError(f"the cluster could not do it: {message}")
+        kind = NoAnswerError if error.status in _PASSING else ClusterError
+        return kind(f"the cluster could not do it: {message}")
 
 
 def _has_kubeconfig() -> bool:
