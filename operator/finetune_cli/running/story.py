@@ -58,7 +58,7 @@ class Story:
         yield from self._new_warnings(report.warnings)
 
     def event(self, event: Document) -> Iterator[Line]:
-        """A warning of the operator, what the job waits for or now does otherwise. What ended it is left to the last words."""
+        """A warning, what the job waits for or now does otherwise. What ended it is left to the last words."""
         if event.get("reason") == "WaitingForJob":
             yield Line(str(event.get("note")))
         if event.get("reason") == "Adapted":
