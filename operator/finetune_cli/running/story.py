@@ -47,9 +47,7 @@ class Story:
             self._retried = attempt
             yield Line(f"{_ended(status)}; attempt {attempt} follows{_from_checkpoint(status)}", worry=True)
             if adapted > self._adapted:
-                yield Line(
-                    f"the next attempt has {(status.get('effective') or {}).get('because', [''])[-1]}", worry=True
-                )
+                yield Line(f"Adapted: {(status.get('effective') or {}).get('because', [''])[-1]}", worry=True)
         self._adapted = adapted
         yield from self._new_warnings(status.get("warnings") or ())
 
@@ -61,8 +59,6 @@ class Story:
         """A warning, what the job waits for or now does otherwise. What ended it is left to the last words."""
         if event.get("reason") == "WaitingForJob":
             yield Line(str(event.get("note")))
-        if event.get("reason") == "Adapted":
-            yield Line(f"Adapted: {event.get('note')}")
         told = event.get("reason") in _TOLD_OTHERWISE or self._phase in _TERMINAL
         if event.get("type") == "Warning" and not told:
             yield Line(f"{event.get('reason')}: {event.get('note')}", worry=True)

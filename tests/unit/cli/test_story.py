@@ -51,7 +51,7 @@ def test_what_the_next_attempt_does_with_less_memory_is_told() -> None:
         "Retrying", 2, "attempt 1 ended: DeviceOutOfMemory", restarts={"outOfMemory": 1}, effective={"because": because}
     )
 
-    assert told(story, retrying)[1:] == [f"the next attempt has {because[-1]}"]
+    assert told(story, retrying)[1:] == [f"Adapted: {because[-1]}"]
 
 
 def test_the_end_is_left_to_the_last_words() -> None:
