@@ -29,7 +29,13 @@ class Pod:
     """One supervisor and its ranks."""
 
     def __init__(
-        self, job: AJob, port: int, node: int, nodes: int, hang_seconds: float, before: Callable[[int], None]
+        self,
+        job: AJob,
+        ports: tuple[int, int],
+        node: int,
+        nodes: int,
+        hang_seconds: float,
+        before: Callable[[int], None],
     ) -> None:
         """`before(rank)` runs in each rank before the recipe, to break something there."""
         self.job = job
@@ -48,8 +54,8 @@ class Pod:
             "PET_NNODES": str(nodes),
             "PET_NODE_RANK": str(node),
             "PET_MASTER_ADDR": "127.0.0.1",
-            "PET_MASTER_PORT": str(port),
-            "FINETUNE_GANG_PORT": str(port + 1),
+            "PET_MASTER_PORT": str(ports[0]),
+            "FINETUNE_GANG_PORT": str(ports[1]),
         }
         self.pid = os.fork()
         if self.pid == 0:
@@ -140,9 +146,9 @@ def pods(
 ) -> Iterator[Pods]:  # fmt: skip
     """An attempt of `nodes` pods with `ranks` ranks each; whatever is left of it is killed."""
     world = {"device": "CPU", "nodes": nodes, "processesPerNode": ranks}
-    port = _free_port()
+    ports = (_free_port(), _free_port())
     of_nodes = job.with_config(world=world)
-    started = Pods(Pod(of_nodes, port, node, nodes, hang_seconds, before) for node in range(nodes))
+    started = Pods(Pod(of_nodes, ports, node, nodes, hang_seconds, before) for node in range(nodes))
     try:
         yield started
     finally:

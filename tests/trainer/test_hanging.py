@@ -62,6 +62,7 @@ def stay_away_from_the_third_batch(rank: int) -> None:
     def missing(self: RecipeTrainer, *arguments: Any, **named: Any) -> Any:
         done[0] += 1
         if done[0] == 3:
+            (Path(os.environ["FINETUNE_SCRATCH"]) / "missing").touch()
             wait_for_something_that_never_comes()
         return step(self, *arguments, **named)
 
@@ -78,7 +79,7 @@ def test_the_rank_that_stays_away_from_a_collective_is_named_and_not_who_waits(
 ) -> None:
     job = an_endless_gang(tmp_path, models)
     with pods(job, nodes=nodes, ranks=2 // nodes, hang_seconds=LIMIT, before=stay_away_from_the_third_batch) as gang:
-        gang.until_stage("Training")
+        gang.until(lambda: list(gang[-1].scratch.glob("finetune-*/missing")), "the third batch of rank 1")
         gang.look_for_hangs()
         records = gang.wait()
     assert {pod.code for pod in gang} == {ExitCode.HANG}, gang.logs
