@@ -43,7 +43,10 @@ class LocalPod:
     def start(
         self, ports: tuple[int, int], progress_port: int, keep_open: Sequence[int], command: Sequence[str]
     ) -> None:
-        """Begins the process. `ports`: where the ranks meet, and where their supervisors speak to one another. One that cannot be started ends as a container does in that case."""
+        """Begins the process. One that cannot be started ends as a container does in that case.
+
+        `ports`: where the ranks meet, and where their supervisors speak to one another.
+        """
         self.progress_port = progress_port
         owner = self._document["metadata"]["labels"][names.JOB_LABEL]
         state = self._directories.state(owner)
