@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import resource
+import signal
 import subprocess
 import threading
 from collections.abc import Callable, Iterator
@@ -115,8 +116,6 @@ def test_without_room_in_memory_the_files_are_written_to_the_volume(tmp_path: Pa
 
 
 def test_sigterm_waits_for_the_checkpoint_that_is_on_its_way(tmp_path: Path, models: Path) -> None:
-    import signal
-
     gate = tmp_path / "gate"
     job = AJob.on(tmp_path, models).with_spec(checkpoint={"everySteps": 6})
     ranks = Ranks(job, before=hold_back_the_volume_until(gate))
@@ -286,8 +285,30 @@ def test_what_is_written_to_memory_has_no_name_there(tmp_path: Path) -> None:
 
     name = f"finetune-test-{os.getpid()}"
     part = staging.write_in_memory(name, write)
-    assert not (staging.MEMORY / name).exists()
+    assert not list(staging.MEMORY.glob(f"*{name}"))
     (file,) = part.bring(tmp_path / "place", lambda _: None)
     assert (tmp_path / "place" / "below" / "file").read_bytes() == b"content"
     assert (file.path, file.bytes) == ("below/file", 7)
     assert checkpoints.digest_of(tmp_path / "place" / "below" / "file") == file.xxh3
+
+
+def test_what_a_killed_process_left_in_memory_is_removed_and_what_is_being_written_is_not(tmp_path: Path) -> None:
+    reader, writer = os.pipe()
+
+    def write(directory: Path) -> None:
+        (directory / "file").write_bytes(b"content")
+        os.write(writer, b".")
+        threading.Event().wait()
+
+    name = f"finetune-test-{os.getpid()}"
+    pid = os.fork()
+    if pid == 0:
+        staging.write_in_memory(name, write)
+    os.read(reader, 1)
+    staging.clear()
+    (left,) = staging.MEMORY.glob(f"*{name}")
+    os.kill(pid, signal.SIGKILL)
+    os.waitpid(pid, 0)
+    assert left.is_dir()
+    staging.clear()
+    assert not left.exists()

@@ -81,6 +81,7 @@ class CheckpointWriter:
         # Only rank 0's node knows the run's number.
         self._claim = RunClaim(results, world.from_leader(rank.run))
         self._channel = Channel(world.size)
+        staging.clear()
         self._pending: _Save | None = None
         self._checked_at = time.monotonic()
         self.expected_bytes: Callable[[], int] = lambda: 0

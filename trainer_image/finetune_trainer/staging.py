@@ -3,6 +3,8 @@ need not wait for the disk. Knows nothing of manifests."""
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import os
 import shutil
 from collections.abc import Callable
@@ -19,6 +21,7 @@ from .files import let_group_read
 from .memory import available_bytes
 
 MEMORY = Path("/dev/shm")
+_PREFIX = "finetune-checkpoint-"
 # The rest is for what training needs next, which nobody knows.
 _SHARE_OF_FREE = 0.5
 _CHUNK = 8 * 1024 * 1024
@@ -70,10 +73,13 @@ def room() -> int:
 
 def write_in_memory(name: str, write_files: Callable[[Path], None]) -> Part:
     """Has the files written to memory. Raises what `write_files` raises, and leaves nothing then."""
-    directory = MEMORY / name
+    directory = MEMORY / f"{_PREFIX}{name}"
     directory.mkdir(mode=0o700)
     part = Part([])
+    # Held as long as this process lives: what nobody holds is left over.
+    held = os.open(directory, os.O_RDONLY)
     try:
+        fcntl.flock(held, fcntl.LOCK_EX)
         write_files(directory)
         for file in sorted(file for file in directory.rglob("*") if file.is_file()):
             part.files.append((file.relative_to(directory).as_posix(), file.open("rb")))
@@ -83,13 +89,20 @@ def write_in_memory(name: str, write_files: Callable[[Path], None]) -> Part:
     finally:
         # Open files stay; whatever becomes of this process, the memory comes back.
         shutil.rmtree(directory, ignore_errors=True)
+        os.close(held)
     return part
 
 
-def clear(prefix: str) -> None:
+def clear() -> None:
     """Removes what processes left that were killed while they wrote to memory."""
-    for left in MEMORY.glob(f"{prefix}*"):
-        shutil.rmtree(left, ignore_errors=True)
+    for left in MEMORY.glob(f"{_PREFIX}*"):
+        with contextlib.suppress(OSError):  # gone meanwhile, held, or another user's
+            held = os.open(left, os.O_RDONLY)
+            try:
+                fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(left, ignore_errors=True)
+            finally:
+                os.close(held)
 
 
 def _copy(name: str, source: IO[bytes], target: Path, heartbeat: Callable[[int], None]) -> ManifestFile:

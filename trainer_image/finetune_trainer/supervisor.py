@@ -140,7 +140,7 @@ class Attempt:
             except OSError as error:
                 logger.warning("The record could not be kept beside the claim: %s", error)
             self.claim.close()
-        staging.clear(self.scratch.name)
+        staging.clear()
         shutil.rmtree(self.scratch, ignore_errors=True)
         return record
 
