@@ -13,7 +13,8 @@ STEPS, BRANCH_AT = 60, 25
 
 
 def test_an_adapter_upon_an_adapter_and_a_branch(jobs: Jobs) -> None:
-    first = a_job("first", steps=STEPS)
+    # Kept until it is branched from: by default the two newest are.
+    first = a_job("first", steps=STEPS).with_spec(checkpoint={"everySteps": BRANCH_AT, "keep": 3})
     second = a_job("second", steps=20).with_spec(model={"job": {"name": "first"}})
     start = {"job": {"name": "first"}, "step": BRANCH_AT}
     branch = a_job("branch", steps=STEPS).with_spec(checkpoint={"everySteps": 25, "from": start})
