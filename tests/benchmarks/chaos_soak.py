@@ -97,7 +97,7 @@ def table(soak: Soak, seconds: float) -> str:
         ("with every step once and the right losses", str(sum(not outcome.wrong for outcome in done))),
         (f"largest difference of any of the {STEPS} losses", f"{max(soak.differences, default=0.0):.3g}"),
         *((kind, str(landed[kind])) for kind in KINDS),
-        ("harms in all, of which too late", f"{landed.total()}, {sum(len(outcome.missed) for outcome in done)}"),
+        ("harms in all; too late, besides", f"{landed.total()}; {sum(len(outcome.missed) for outcome in done)}"),
         ("attempts", ", ".join(f"{count} x {number}" for number, count in sorted(attempts.items()))),
         ("starts of finetune run", str(sum(outcome.runs for outcome in done))),
         ("time", f"{seconds / 60:.1f} min, {soak.at_once} at once on {os.cpu_count()} cores"),
