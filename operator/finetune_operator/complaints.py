@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from typing import NamedTuple
 
 from . import times
 from .kube.protocol import JOB, POD, Document, Kind, Kube
@@ -21,15 +22,21 @@ from .policies import starting
 
 FRESH_SECONDS = 5.0
 """How long one answer serves all jobs of the namespace."""
+MOST_ANSWERS = 1000
 CURRENT = timedelta(minutes=3)
 """A kubelet repeats what still troubles it at least every two minutes."""
 _NAMED = re.compile(r'\b(pods?) "[^"]*" ')
 
 
+class _Complaint(NamedTuple):
+    what: Obstacle
+    moment: datetime
+
+
 @dataclass
 class _Answer:
     at: float = float("-inf")
-    newest: dict[str, Document] = field(default_factory=dict)
+    newest: dict[str, _Complaint] = field(default_factory=dict)
     """By the uid that they are about."""
     asking: asyncio.Lock = field(default_factory=asyncio.Lock)
 
@@ -48,12 +55,14 @@ class Complaints:
         here = [pod for pod in sorted(seen.pods, key=lambda pod: pod.index) if not pod.ended]
         if len(here) < seen.nodes:
             said = (await self._newest(JOB, seen.namespace)).get(seen.child.uid)
-            return _obstacle(said) if said else None
+            return said.what if said else None
         newest = await self._newest(POD, seen.namespace)
         said = next((newest[pod.uid] for pod in here if pod.uid in newest and pod.started is None), None)
-        return _obstacle(said) if said and now - _moment(said) < CURRENT else None
+        return said.what if said and now - said.moment < CURRENT else None
 
-    async def _newest(self, kind: Kind, namespace: str) -> dict[str, Document]:
+    async def _newest(self, kind: Kind, namespace: str) -> dict[str, _Complaint]:
+        if len(self._answers) > MOST_ANSWERS:
+            self._answers.clear()
         answer = self._answers.setdefault((kind.plural, namespace), _Answer())
         async with answer.asking:
             if time.monotonic() - answer.at >= FRESH_SECONDS:
@@ -62,10 +71,10 @@ class Complaints:
         return answer.newest
 
 
-def _by_object(events: Iterable[Document]) -> dict[str, Document]:
-    found: dict[str, Document] = {}
+def _by_object(events: Iterable[Document]) -> dict[str, _Complaint]:
+    found: dict[str, _Complaint] = {}
     for event in sorted(events, key=_moment):
-        found[event.get("regarding", {}).get("uid", "")] = event
+        found[event.get("regarding", {}).get("uid", "")] = _Complaint(_obstacle(event), _moment(event))
     return found
 
 

@@ -25,6 +25,7 @@ from .progress import ProgressReader
 from .settings import Settings
 
 VERIFY_AFTER = 240.0
+_REMEMBERED = 10_000
 TRUSTED_SECONDS = 60.0
 """How long something outside that was there is taken to be there still."""
 
@@ -87,13 +88,12 @@ class Observer:
         return replace(seen, complaint=await self._complaints.about(seen, now))
 
     async def _child(self, job: Observation) -> Child | None:
-        """The current attempt's Job. None is certain where the attempt was begun."""
+        """The current attempt's Job. None is certain where the attempt was begun, or none is to follow."""
         name = names.child_name(job.name, job.attempt)
         child = self._cache.child(job.namespace, name)
         if child is not None and child.owner_uid != job.uid:
             child = None  # another job's that had this name; creating tells
-        begun = job.status.phase in CREATED
-        if child is None and not begun:
+        if child is None and not (job.status.phase in CREATED or _may_stop(job)):
             return None
         if child is not None and not self._is_due(child):
             return child
@@ -113,6 +113,8 @@ class Observer:
             self._verified.pop(child.uid, None)
             return False
         now = time.monotonic()
+        if len(self._verified) > _REMEMBERED:
+            self._verified.clear()
         return now - self._verified.setdefault(child.uid, now) > VERIFY_AFTER
 
     async def _pods(self, job: Observation, child: Child | None) -> tuple[Pod, ...]:
@@ -182,7 +184,7 @@ class Observer:
             return True
         if not await self._kube.exists(kind, namespace, name):
             return False
-        if len(self._seen_at) > 10_000:
+        if len(self._seen_at) > _REMEMBERED:
             self._seen_at.clear()
         self._seen_at[key] = now
         return True
@@ -200,6 +202,12 @@ def _read_spec(document: Document) -> tuple[FineTuneJobSpec | None, str | None]:
         return FineTuneJobSpec.model_validate(document["spec"]), None
     except ValueError as error:
         return None, f"the stored spec is not valid for this version: {error}"
+
+
+def _may_stop(job: Observation) -> bool:
+    """Whether the job may end or pause now: a Job that was made and not heard of yet would run on."""
+    spec = job.spec
+    return spec is not None and bool(spec.suspend or spec.cancel or spec.active_deadline_seconds is not None)
 
 
 def _may_start(job: Observation) -> bool:

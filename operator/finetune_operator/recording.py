@@ -32,6 +32,7 @@ LONGEST_HISTORY = 20
 MOST_WARNINGS = 10
 MOST_REASONS = 20
 LONGEST_CAUSE = 500
+LONGEST_TEXT = 1024
 
 
 def merge_report(status: FineTuneJobStatus, report: ProgressReport) -> None:
@@ -116,8 +117,8 @@ def added(before: Sequence[str] | None, after: Sequence[str] | None) -> list[str
 
 
 def _together(before: Sequence[str] | None, more: Sequence[str], most: int) -> list[str]:
-    """Both, each once, the newest `most` of them."""
-    return list(dict.fromkeys([*(before or ()), *more]))[-most:]
+    """Both, each once, the newest `most` of them; cut, since a report may be long and the status has its limit."""
+    return list(dict.fromkeys([*(before or ()), *(text[:LONGEST_TEXT] for text in more)]))[-most:]
 
 
 def summary(step: int, total: int | None) -> str:

@@ -32,6 +32,7 @@ def an_endless_gang(volume: Path, models: Path) -> AJob:
     return AJob.on(volume, models).with_spec(
         hyperparameters={"epochs": None, "maxSteps": 1_000_000, "perDeviceBatchSize": 2},
         checkpoint={"everySteps": 1_000_000, "gracePeriodSeconds": 86400},
+        evaluation={"everySteps": 1_000_000},
     )
 
 

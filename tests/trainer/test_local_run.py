@@ -24,9 +24,15 @@ def workplace(tmp_path: Path) -> Workplace:
 
 @pytest.fixture
 def started(workplace: Workplace) -> Iterator[subprocess.Popen[str]]:
-    """A run that is long enough to be disturbed; it saves at every fifth step."""
+    """A run that is long enough to be disturbed, also by another process; it saves at every fifth step."""
     workplace.write(
-        hyperparameters={"maxSteps": 60, "maxSequenceLength": 64, "gradientCheckpointing": False, "seed": 1},
+        hyperparameters={
+            "maxSteps": 60,
+            "maxSequenceLength": 64,
+            "gradientAccumulationSteps": 12,
+            "gradientCheckpointing": False,
+            "seed": 1,
+        },
         checkpoint={"everySteps": 5},
         evaluation={"everySteps": 60},
         retryPolicy={"backoffSeconds": 0},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import accumulate, takewhile
 
 from finetune_api.v1alpha1.status import FineTuneJobStatus, HistoryEntry
 
@@ -12,13 +13,10 @@ FREE = frozenset({"Interrupted", "Disrupted", "Evicted", "Preempted", "NodeLost"
 
 
 def without_progress(history: Sequence[HistoryEntry]) -> int:
-    """How many of the last runs in a row were disrupted and left the checkpoint where it was."""
-    count = 0
-    for entry in reversed(history):
-        if entry.reason not in FREE or (count and entry.to_step != history[-1].to_step):
-            break
-        count += 1
-    return count
+    """How many of the last runs in a row were disrupted and left the checkpoint where it was, or lost one."""
+    row = list(takewhile(lambda entry: entry.reason in FREE, reversed(history)))[::-1]
+    furthest = list(accumulate((entry.to_step or 0 for entry in row), max))
+    return sum(step == furthest[-1] for step in furthest)
 
 
 def too_often(status: FineTuneJobStatus, checkpoint_step: int | None) -> bool:

@@ -11,6 +11,8 @@ from finetune_api.v1alpha1.status import FineTuneJobStatus
 from .ends import End
 
 DEVICE_BATCH = 8
+MOST_ADAPTATIONS = 16
+"""A batch has fewer divisors: whoever comes this far does not do what it is told."""
 _UNITS = {
     "": 1, "m": 0.001, "k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12, "P": 1e15, "E": 1e18,
     "Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40, "Pi": 2**50, "Ei": 2**60,
@@ -32,7 +34,8 @@ def current(status: FineTuneJobStatus) -> Adaptation:
 
 def adapt(end: End, status: FineTuneJobStatus, spec: FineTuneJobSpec) -> tuple[Adaptation | None, str]:
     """What the next attempt changes and why, or None and the advice with which the job fails."""
-    if spec.retry_policy and spec.retry_policy.on_out_of_memory == "Fail":
+    spent = status.restarts is not None and (status.restarts.out_of_memory or 0) >= MOST_ADAPTATIONS
+    if spent or (spec.retry_policy and spec.retry_policy.on_out_of_memory == "Fail"):
         return None, _without_help(end, spec)
     if end.name == "HostOutOfMemory":
         return _host(end, status, spec)

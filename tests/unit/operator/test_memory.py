@@ -5,9 +5,9 @@ from typing import Any
 import pytest
 
 from finetune_api.trainer_contract import TrainerConfig
-from finetune_api.v1alpha1.status import FineTuneJobStatus
+from finetune_api.v1alpha1.status import FineTuneJobStatus, Restarts
 from finetune_operator.decide import decide
-from finetune_operator.policies.memory import larger
+from finetune_operator.policies.memory import MOST_ADAPTATIONS, larger
 from finetune_operator.settings import Settings
 from tests.builders.observations import NOW, JobSeen, a_job, past
 
@@ -62,6 +62,12 @@ def test_the_host_gets_one_more_try(compute: dict[str, Any], batch: tuple[int, i
     tried, advice = batches_until_the_end(compute, "HostOutOfMemory", dataLoaderWorkers=4)
     assert tried == [batch]
     assert f"Set compute.memory to {memory} or more" in advice
+
+
+def test_a_trainer_that_does_not_obey_is_not_tried_for_ever() -> None:
+    often = Restarts(total=MOST_ADAPTATIONS, out_of_memory=MOST_ADAPTATIONS)
+    status = status_after(a_job().running().with_status(restarts=often).ended("DeviceOutOfMemory", 11))
+    assert status.phase == "Failed"
 
 
 def test_the_next_attempt_is_told_and_the_person_as_well() -> None:

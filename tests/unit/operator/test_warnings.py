@@ -31,3 +31,9 @@ def test_what_only_the_record_of_the_end_tells_is_said_as_well() -> None:
     status = decided(job).status
     assert status is not None
     assert status.warnings == [FULL]
+
+
+def test_what_is_long_is_cut() -> None:
+    status = decided(a_job().running().reporting(step=7, warnings=["x" * 60_000])).status
+    assert status is not None
+    assert [len(text) for text in status.warnings or ()] == [1024]

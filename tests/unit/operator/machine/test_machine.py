@@ -8,6 +8,7 @@ import os
 import random
 from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
@@ -127,3 +128,20 @@ def test_many_random_lives_end_as_they_should() -> None:
     """Hypothesis prefers short and simple lives and makes failures small; these are long and find more."""
     for seed in range(LIVES):
         a_random_life(seed)
+
+
+@pytest.mark.parametrize("asked", [{"cancel": True}, {"suspend": True}])
+def test_a_job_whose_creation_was_not_heard_of_does_not_outlive_the_order_to_stop(asked: dict[str, Any]) -> None:
+    life = Life()
+    try:
+        life.connection.strike("timeout after", 1)
+        life.work()
+        assert [child["metadata"]["name"] for child in life.api.all(JOB)] == ["python-coder-1"]
+        life.edit(**asked)
+        life.hear((FINE_TUNE_JOB,))
+        life.pass_time(5)
+        check_rest(life)
+        assert life.status()["phase"] == ("Cancelled" if "cancel" in asked else "Suspended")
+        assert not life.live_attempts()
+    finally:
+        life.close()
