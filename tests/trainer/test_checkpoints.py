@@ -126,3 +126,22 @@ def test_steps_sort_by_number_and_then_by_run(results: Results, config: TrainerC
     a_checkpoint(results, second, 99_999_999)
     found = [(c.step, c.manifest.run) for c in checkpoints.complete(results.checkpoints)]
     assert found == [(99_999_999, 1), (99_999_999, 2), (100_000_000, 1)]
+
+
+def test_a_checkpoint_that_cannot_be_read_at_the_moment_is_not_set_aside(
+    results: Results, config: TrainerConfig
+) -> None:
+    claim = RunClaim.take(results, config)
+    a_checkpoint(results, claim, 10)
+    newest = a_checkpoint(results, claim, 20)
+    manifest = newest / checkpoints.MANIFEST
+    content = manifest.read_bytes()
+    manifest.unlink()
+    manifest.symlink_to(manifest)  # an error of the file system that says nothing of the file: ELOOP
+    with pytest.raises(OSError, match="symbolic links"):
+        checkpoints.newest_valid(results.checkpoints, claim, pytest.fail)
+    manifest.unlink()
+    manifest.write_bytes(content)
+    found = checkpoints.newest_valid(results.checkpoints, claim, pytest.fail)
+    assert found is not None
+    assert found.step == 20

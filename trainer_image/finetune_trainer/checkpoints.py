@@ -102,9 +102,12 @@ def complete(directory: Path) -> list[Checkpoint]:
 def newest_valid(
     directory: Path, claim: RunClaim, warn: Callable[[str], None], heartbeat: Callable[[int], None] = lambda _: None
 ) -> Checkpoint | None:
-    """The newest checkpoint whose sizes and digests are right. What is torn is renamed to `.torn` and reported."""
+    """The newest checkpoint whose sizes and digests are right. What is torn is renamed to `.torn` and reported.
+
+    Raises OSError where a volume does not let itself be read at the moment: that says nothing about the checkpoint.
+    """
     for path in reversed(_candidates(directory)):
-        checkpoint = opened(path)
+        checkpoint = _sound(path)
         if checkpoint is None:
             reason = "it has no manifest, or files are missing or cut short"
         elif (wrong := _wrong_content(checkpoint, heartbeat)) is not None:
@@ -156,11 +159,18 @@ def _candidates(directory: Path) -> list[Path]:
 
 
 def opened(path: Path) -> Checkpoint | None:
-    """The checkpoint in a directory, where it has a manifest and files of the right sizes."""
+    """The checkpoint in a directory, where it has a manifest and files of the right sizes, and can be read."""
+    try:
+        return _sound(path)
+    except OSError:
+        return None
+
+
+def _sound(path: Path) -> Checkpoint | None:
     try:
         manifest = CheckpointManifest.load((path / MANIFEST).read_bytes())
         sound = all((path / file.path).stat().st_size == file.bytes for file in manifest.files)
-    except (OSError, ValueError, ValidationError):
+    except (FileNotFoundError, NotADirectoryError, ValueError, ValidationError):
         return None
     return Checkpoint(path, manifest) if sound else None
 
