@@ -92,6 +92,16 @@ def test_a_torn_checkpoint_is_set_aside_and_the_one_before_is_taken(
     assert torn.name in warnings[0]
 
 
+def test_of_torn_checkpoints_only_the_newest_are_kept(results: Results, config: TrainerConfig) -> None:
+    claim = RunClaim.take(results, config)
+    a_checkpoint(results, claim, 1)
+    for step in range(2, 6):
+        cut_short(a_checkpoint(results, claim, step))
+        assert checkpoints.newest_valid(results.checkpoints, claim, lambda _: None) is not None
+    left = sorted(path.name for path in results.checkpoints.iterdir())
+    assert left == ["step-00000001-r1", "step-00000004-r1.torn", "step-00000005-r1.torn"]
+
+
 def test_rotation_keeps_the_newest_and_the_best(results: Results, config: TrainerConfig) -> None:
     claim = RunClaim.take(results, config)
     for step, value in enumerate([3.0, 1.0, 2.0, None, 2.5], start=1):

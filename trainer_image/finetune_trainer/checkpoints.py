@@ -20,6 +20,9 @@ from .files import let_group_read, sync_directory, sync_file, write_atomically
 from .results import timestamp
 
 MANIFEST = "manifest.json"
+KEPT_TORN = 2
+"""How many torn checkpoints stay for a look at what happened to them; they are as large as whole ones."""
+_TORN = ".torn"
 _NAME = re.compile(r"step-(\d{8,})-r(\d+)")
 _CHUNK = 8 * 1024 * 1024
 
@@ -114,8 +117,10 @@ def newest_valid(
             reason = f"the content of {wrong} is not what was written"
         else:
             return checkpoint
-        claim.set_aside(path, f"{path.name}.torn")
-        warn(f"Checkpoint {path.name} is torn ({reason}); it was set aside as {path.name}.torn.")
+        claim.set_aside(path, f"{path.name}{_TORN}")
+        warn(f"Checkpoint {path.name} is torn ({reason}); it was set aside as {path.name}{_TORN}.")
+        for older in _candidates(directory, _TORN)[:-KEPT_TORN]:
+            claim.discard(older)
     return None
 
 
@@ -150,11 +155,12 @@ def rotate(directory: Path, claim: RunClaim, *, keep: int, keep_best: bool, grea
             claim.discard(checkpoint.path)
 
 
-def _candidates(directory: Path) -> list[Path]:
-    """Directories named like checkpoints, by step and then by run."""
+def _candidates(directory: Path, suffix: str = "") -> list[Path]:
+    """Directories named like checkpoints and then `suffix`, by step and then by run."""
     if not directory.is_dir():
         return []
-    named = [(match, path) for path in directory.iterdir() if (match := _NAME.fullmatch(path.name)) and path.is_dir()]
+    found = (path for path in directory.iterdir() if path.name.endswith(suffix) and path.is_dir())
+    named = [(match, path) for path in found if (match := _NAME.fullmatch(path.name.removesuffix(suffix)))]
     return [path for _, path in sorted(named, key=lambda pair: (int(pair[0][1]), int(pair[0][2])))]
 
 
