@@ -203,6 +203,13 @@ def test_ranks_do_not_outlive_a_killed_supervisor(
     assert not alive
 
 
+def test_a_rank_whose_supervisor_died_before_it_began_ends_at_once(tmp_path: Path) -> None:
+    environment = os.environ | {"FINETUNE_SCRATCH": str(tmp_path), "FINETUNE_SUPERVISOR": str(os.getppid())}
+    done = subprocess.run([sys.executable, "-m", "finetune_trainer.worker"], env=environment, capture_output=True)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize(
     ("variables", "words"),
     [

@@ -20,7 +20,7 @@ from pathlib import Path
 
 from finetune_api.trainer_contract import TrainerConfig
 
-from .environment import RUN_VARIABLE, SCRATCH_VARIABLE, Place
+from .environment import RUN_VARIABLE, SCRATCH_VARIABLE, SUPERVISOR_VARIABLE, Place
 from .last_words import KEPT_LINES
 from .records import now
 from .results import Results
@@ -96,6 +96,7 @@ class Ranks:
         for local_rank in range(place.processes_per_node):
             rank = place.node * place.processes_per_node + local_rank
             environment = os.environ | {RUN_VARIABLE: str(run), SCRATCH_VARIABLE: str(scratch)}
+            environment |= {SUPERVISOR_VARIABLE: str(os.getpid())}
             environment |= _libraries(place, results)
             if place.world_size > 1:
                 environment |= {

@@ -25,7 +25,7 @@ if __name__ == "__main__":
 from finetune_api.trainer_contract import EndKind, ExitCode, TrainerConfig  # noqa: E402
 
 from .activity import watch_work  # noqa: E402
-from .environment import RUN_VARIABLE, SCRATCH_VARIABLE, read_config  # noqa: E402
+from .environment import RUN_VARIABLE, SCRATCH_VARIABLE, SUPERVISOR_VARIABLE, read_config  # noqa: E402
 from .failures import record_of  # noqa: E402
 from .fencing import RunClaim  # noqa: E402
 from .heartbeats import Heartbeat, heartbeat_path  # noqa: E402
@@ -91,6 +91,9 @@ def _end_with_parent() -> None:
     """A rank must not go on training beside the next attempt when its supervisor was killed."""
     if sys.platform == "linux" and SCRATCH_VARIABLE in os.environ:
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    # It may have died before it was said that this matters.
+    if os.getppid() != int(os.environ.get(SUPERVISOR_VARIABLE, os.getppid())):
+        os.kill(os.getpid(), signal.SIGKILL)
 
 
 def _log(number: int) -> None:
