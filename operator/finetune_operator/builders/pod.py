@@ -9,16 +9,18 @@ from finetune_api.trainer_contract import PROGRESS_PORT, TERMINATION_MESSAGE_PAT
 from .. import names
 from ..settings import Settings
 from . import environment, mounts, placement
-from .attempt import Attempt
+from .attempt import KUEUE, Attempt
 
+PODSET = f"{KUEUE}podset-"
+"""What Kueue reads from pods: the topology that they want, and the size of the slices that share a part of it."""
 GRACE_SECONDS = 300
 
 
 def template(attempt: Attempt, settings: Settings) -> dict[str, Any]:
     """`spec.template` of the Job."""
     overlay = attempt.overlay
-    topology = {key: value for key, value in attempt.annotations.items() if "topology" in key}
-    annotations = {**(overlay.annotations or {}), **attempt.queueing(topology)}
+    placing = {key: value for key, value in attempt.annotations.items() if key.startswith(PODSET)}
+    annotations = {**(overlay.annotations or {}), **placing}
     labels = {
         **(overlay.labels or {}),
         **names.labels(attempt.name),

@@ -114,7 +114,7 @@ def test_kueues_labels_reach_the_job_alone() -> None:
 
 
 def test_kueues_topology_reaches_the_pods() -> None:
-    topology = {"kueue.x-k8s.io/podset-required-topology": "block"}
+    topology = {"kueue.x-k8s.io/podset-slice-required-topology": "rack", "kueue.x-k8s.io/podset-slice-size": "2"}
     template = made(a_manifest(), annotations=topology)["Job"]["spec"]["template"]
     assert template["metadata"]["annotations"] == topology
 
