@@ -102,7 +102,7 @@ class Actor:
         )
         self._cache.take(FINE_TUNE_JOB, None, written)
         if decision.status.attempt != seen.status.attempt or decision.status.completion_time:
-            self._cache.forget_attempt(seen.namespace, names.child_name(seen.name, seen.attempt))
+            self._cache.forget_ends((seen.namespace, seen.name))
 
 
 def _check_shared(found: Document, wanted: Document) -> None:

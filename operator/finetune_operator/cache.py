@@ -27,6 +27,7 @@ class Cache:
         self.jobs: dict[Key, Document] = {}
         self._children: dict[Key, Child] = {}
         self._pods: dict[Key, dict[str, Pod]] = {}
+        """By the FineTuneJob's name, those of all attempts, and of earlier jobs of that name."""
         self._deleted: dict[str, None] = {}
         self._made: dict[str, float] = {}
         """When a first Job was made, by the uid of a FineTuneJob whose status does not say so yet."""
@@ -62,18 +63,11 @@ class Cache:
                     del self._children[where, name]
                     concerned.append((where, names.job_of(name)))
         elif kind == POD:
-            for (where, name), pods in list(self._pods.items()):
-                if namespace not in (None, where):
-                    continue
-                known = [pod for pod in pods.values() if not pod.gone and not _newer(pod.version, version)]
-                missing = [pod for pod in known if pod.uid not in uids]
-                for pod in missing:
-                    self._take_pod(where, pod, True)
-                if missing:
-                    concerned.append((where, names.job_of(name)))
+            here = [key for key in self._pods if namespace in (None, key[0])]
+            concerned += [key for key in here if self.only_pods(key, uids, version)]
         else:
-            here = [key for key in self.jobs if namespace in (None, key[0])]
-            for key in here:
+            known = [key for key in self.jobs if namespace in (None, key[0])]
+            for key in known:
                 job = self.jobs[key]
                 if job["metadata"]["uid"] not in uids and not _newer(_version(job), version):
                     self.forget_job(key)
@@ -86,8 +80,12 @@ class Cache:
 
     def pods(self, namespace: str, child: Child | None, name: str) -> tuple[Pod, ...]:
         """The pods of an attempt's Job (where it is there: of this very Job), those gone included."""
-        known = self._pods.get((namespace, name), {})
-        return tuple(pod for pod in known.values() if child is None or pod.child_uid == child.uid)
+        known = self._pods.get((namespace, names.job_of(name)), {}).values()
+        return tuple(pod for pod in known if pod.child == name and (child is None or pod.child_uid == child.uid))
+
+    def pods_beside(self, key: Key, name: str) -> tuple[Pod, ...]:
+        """The pods that have not ended of any other Job than this one: of an earlier FineTuneJob of that name."""
+        return tuple(pod for pod in self._pods.get(key, {}).values() if pod.child != name and not pod.ended)
 
     def made(self, job_uid: str, document: Document) -> None:
         """Takes in a Job that the operator just made for a FineTuneJob, and remembers when it made the first."""
@@ -107,33 +105,35 @@ class Cache:
         """Drops a Job that the API server does not know."""
         self._children.pop((namespace, name), None)
 
-    def only_pods(self, namespace: str, name: str, uids: frozenset[str]) -> None:
-        """Told which pods of an attempt's Job the API server has: the others are gone."""
-        pods = self._pods.get((namespace, name), {})
-        for uid, pod in pods.items():
-            if uid not in uids:
-                pods[uid] = pod.as_gone()
+    def only_pods(self, key: Key, uids: frozenset[str], version: str | None = None, of: str | None = None) -> bool:
+        """Told which pods of a job (`of`: of this Job of it) the API server has: the others are gone, unless they are
+        newer than that version. Returns whether any was."""
+        missing = [
+            pod
+            for pod in self._pods.get(key, {}).values()
+            if not (pod.gone or pod.uid in uids or of not in (None, pod.child))
+            and (version is None or not _newer(pod.version, version))
+        ]
+        for pod in missing:
+            self._take_pod(key[0], pod, True)
+        return bool(missing)
 
     def pod_gone(self, namespace: str, pod: Pod) -> None:
         """Told that the API server does not know this pod."""
         self._take_pod(namespace, pod, True)
 
-    def forget_attempt(self, namespace: str, name: str) -> None:
-        """Drops the pods that are gone of an attempt that is over and written down."""
-        pods = self._pods.get((namespace, name), {})
-        for uid in [uid for uid, pod in pods.items() if pod.gone]:
-            del pods[uid]
-        if not pods:
-            self._pods.pop((namespace, name), None)
+    def forget_ends(self, key: Key) -> None:
+        """Drops a job's pods that are gone: the attempt is over and written down, or the job itself is gone."""
+        left = {uid: pod for uid, pod in self._pods.pop(key, {}).items() if not pod.gone}
+        if left:
+            self._pods[key] = left
 
     def forget_job(self, key: Key) -> None:
         """Drops a FineTuneJob that the API server does not know, and the pods that are gone of its attempts."""
         known = self.jobs.pop(key, None)
         if known is not None:
             self._made.pop(known["metadata"]["uid"], None)
-        attempts = (known["status"].get("attempt") or 1) if known else 0
-        for attempt in range(1, attempts + 1):
-            self.forget_attempt(key[0], names.child_name(key[1], attempt))
+        self.forget_ends(key)
 
     def _take_job(self, key: Key, document: Document, gone: bool) -> Key | None:
         known = self.jobs.get(key)
@@ -160,19 +160,24 @@ class Cache:
         return known is None or replace(known, version=child.version) != child
 
     def _take_pod(self, namespace: str, pod: Pod, gone: bool) -> bool:
-        pods = self._pods.setdefault((namespace, pod.child), {})
+        key = (namespace, names.job_of(pod.child))
+        pods = self._pods.setdefault(key, {})
         known = pods.get(pod.uid)
         if known is not None and (known.gone or (not gone and not _newer(pod.version, known.version))):
             return False
         pods[pod.uid] = pod.as_gone() if gone else pod
-        if gone and self._is_over((namespace, names.job_of(pod.child))):
-            self.forget_attempt(namespace, pod.child)  # nobody will ask for its record any more
+        if gone and self._is_written_down(key, pod):
+            del pods[pod.uid]  # nobody will ask for its record any more
+            if not pods:
+                del self._pods[key]
         return gone or known is None or replace(known, version=pod.version) != pod
 
-    def _is_over(self, key: Key) -> bool:
-        """Whether a FineTuneJob is gone or has ended for good."""
+    def _is_written_down(self, key: Key, pod: Pod) -> bool:
+        """Whether a pod's FineTuneJob is gone, has ended for good, or is further than its attempt."""
         known = self.jobs.get(key)
-        return known is None or "completionTime" in known["status"]
+        if known is None or "completionTime" in known["status"]:
+            return True
+        return names.attempt_of(pod.child) < (known["status"].get("attempt") or 1)
 
     def _remember_deletion(self, uid: str) -> None:
         self._deleted[uid] = None

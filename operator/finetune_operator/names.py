@@ -23,6 +23,12 @@ def job_of(child: str) -> str:
     return child.rpartition("-")[0]
 
 
+def attempt_of(child: str) -> int:
+    """The number of the attempt that a Job of this name is for; 0 where that is none of ours."""
+    number = child.rpartition("-")[2]
+    return int(number) if number.isdecimal() else 0
+
+
 def claim_name(job: str) -> str:
     """The claim that the operator makes for a job."""
     return f"{job}-data"

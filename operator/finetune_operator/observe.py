@@ -131,7 +131,8 @@ class Observer:
         documents = await self._kube.list(POD, job.namespace, f"{names.CHILD_LABEL}={name}")
         for document in documents:
             self._cache.take(POD, None, document)
-        self._cache.only_pods(job.namespace, name, frozenset(document["metadata"]["uid"] for document in documents))
+        there = frozenset(document["metadata"]["uid"] for document in documents)
+        self._cache.only_pods((job.namespace, job.name), there, of=name)
         return newest(self._cache.pods(job.namespace, child, name))
 
     def _older(self, namespace: str, job: str, attempt: int, uid: str) -> Child | None:

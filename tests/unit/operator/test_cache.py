@@ -51,7 +51,7 @@ def test_a_pod_that_is_gone_keeps_its_record_until_the_attempt_is_over(cache: Ca
     cache.take(POD, "DELETED", a_document("p", 2, status={"phase": "Failed", "containerStatuses": [ended]}))
     (pod,) = cache.pods("team", None, "coder-1")
     assert (pod.gone, pod.exit_code, pod.message) == (True, 14, "{}")
-    cache.forget_attempt("team", "coder-1")
+    cache.forget_ends(KEY)
     assert cache.pods("team", None, "coder-1") == ()
 
 
@@ -62,6 +62,21 @@ def test_a_pod_that_goes_after_its_job_is_not_kept(cache: Cache, status: dict[st
     cache.take(POD, "ADDED", a_document("p", 2))
     cache.take(POD, "DELETED", a_document("p", 3))
     assert cache.pods("team", None, "coder-1") == ()
+
+
+def test_a_pod_that_goes_long_after_its_attempt_is_not_kept(cache: Cache) -> None:
+    cache.take(FINE_TUNE_JOB, "ADDED", a_document("coder", 1, uid="job", status={"attempt": 3}))
+    cache.take(POD, "ADDED", a_document("p", 2))
+    cache.take(POD, "DELETED", a_document("p", 3))
+    assert cache.pods("team", None, "coder-1") == ()
+
+
+def test_pods_of_other_attempts_are_known_while_they_run(cache: Cache) -> None:
+    cache.take(POD, "ADDED", a_document("p", 2))
+    assert [pod.name for pod in cache.pods_beside(KEY, "coder-2")] == ["p"]
+    assert cache.pods_beside(KEY, "coder-1") == ()
+    assert cache.only_pods(KEY, frozenset())
+    assert cache.pods_beside(KEY, "coder-2") == ()
 
 
 def test_a_deleted_job_leaves_no_ends_to_a_later_one_of_its_name(cache: Cache) -> None:
@@ -76,7 +91,7 @@ def test_pods_that_a_listing_lacks_are_gone(cache: Cache) -> None:
     cache.take(FINE_TUNE_JOB, "ADDED", a_document("coder", 1, uid="job"))
     for uid in ("there", "missing", "lost"):
         cache.take(POD, "ADDED", a_document(uid, 1, uid=uid))
-    cache.only_pods("team", "coder-1", frozenset({"there", "lost"}))
+    assert cache.only_pods(KEY, frozenset({"there", "lost"}), of="coder-1")
     (lost,) = (pod for pod in cache.pods("team", None, "coder-1") if pod.uid == "lost")
     cache.pod_gone("team", lost)
     gone = {pod.uid: pod.gone for pod in cache.pods("team", None, "coder-1")}
