@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from . import names
+from .builders import network_policy
 from .cache import Cache
 from .draft import Decision
 from .errors import (
@@ -14,7 +17,7 @@ from .errors import (
     RefusedError,
 )
 from .events import Announcer
-from .kube.protocol import CLAIM, FINE_TUNE_JOB, JOB, POD, Document, Kube, kind_of
+from .kube.protocol import CLAIM, FINE_TUNE_JOB, JOB, NETWORK_POLICY, POD, Document, Kube, kind_of
 from .merge_patch import difference
 from .observation import NODE_LOST, Observation, Pod
 
@@ -35,8 +38,7 @@ class Actor:
         if decision.delete_job:
             await self._kube.delete(FINE_TUNE_JOB, seen.namespace, seen.name, uid=seen.uid)
             return
-        for document in decision.create:
-            await self._create(seen, document)
+        await self._create_all(seen, decision.create)
         for child in decision.delete:
             await self._kube.delete(JOB, seen.namespace, child.name, uid=child.uid)
         for pod in decision.force_delete:
@@ -59,7 +61,17 @@ class Actor:
         await self._kube.delete(POD, namespace, pod.name, uid=pod.uid, grace_seconds=0)
         self._cache.pod_gone(namespace, pod)  # without grace it goes at once, and its end may never be told
 
-    async def _create(self, seen: Observation, document: Document) -> None:
+    async def _create_all(self, seen: Observation, documents: Sequence[Document]) -> None:
+        """Makes objects in their order."""
+        policy: Document | None = None
+        for document in documents:
+            kind = kind_of(document)
+            made = await self._create(
+                seen, network_policy.outlasting(policy, document) if policy and kind == JOB else document
+            )
+            policy = made if kind == NETWORK_POLICY else policy
+
+    async def _create(self, seen: Observation, document: Document) -> Document:
         """Makes an object; one that is there already is ours, or its name is taken."""
         kind = kind_of(document)
         try:
@@ -83,6 +95,7 @@ class Actor:
                 _check_shared(made, document)
         if kind == JOB:
             self._cache.made(seen.uid, made)
+        return made
 
     async def _write_status(self, seen: Observation, decision: Decision) -> None:
         if decision.status is None:

@@ -82,6 +82,7 @@ class Components:
             f"--client-ca-file={self.credentials.ca_file}",
             f"--token-auth-file={self.credentials.token_file}",
             "--authorization-mode=Node,RBAC",
+            "--enable-admission-plugins=OwnerReferencesPermissionEnforcement",  # as OpenShift does
             "--service-account-issuer=https://kubernetes.default.svc",
             f"--service-account-key-file={self.credentials.service_account_key}",
             f"--service-account-signing-key-file={self.credentials.service_account_key}",

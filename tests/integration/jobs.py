@@ -33,6 +33,7 @@ class Jobs:
         self._custom = client.CustomObjectsApi(api)
         self._batch = client.BatchV1Api(api)
         self._core = client.CoreV1Api(api)
+        self._networking = client.NetworkingV1Api(api)
 
     def apply(self, manifest: JobManifest) -> dict[str, Any]:
         made: dict[str, Any] = self._apply(manifest.document)
@@ -68,6 +69,12 @@ class Jobs:
     def children(self) -> list[str]:
         """Names of the child Jobs that are there, in order."""
         return sorted(job.metadata.name for job in self._batch.list_namespaced_job(self.namespace).items)
+
+    def policies(self) -> list[str]:
+        """Names of the NetworkPolicies that are there, those under deletion included."""
+        return [
+            policy.metadata.name for policy in self._networking.list_namespaced_network_policy(self.namespace).items
+        ]
 
     def child(self, name: str) -> dict[str, Any]:
         """A child Job as a document."""

@@ -105,14 +105,19 @@ def test_a_cancelled_job_ends_for_good(jobs: Jobs, pods: PodPlayer) -> None:
     until(lambda: jobs.children() == [], "the Job to go")
 
 
-def test_a_deleted_job_takes_its_children_along(jobs: Jobs, pods: PodPlayer) -> None:
+def test_a_deleted_job_takes_its_children_along_and_its_pods_are_never_open(jobs: Jobs, pods: PodPlayer) -> None:
     jobs.apply(a_manifest())
     (pod,) = pods.wait()
     pods.run(pod)
     jobs.wait(JOB, "Running")
+    pods.hold_terminating()
     jobs.delete(JOB)
-    until(lambda: jobs.children() == [], "the Job to go")
+    until(lambda: "deletionTimestamp" in jobs.child(f"{JOB}-1")["metadata"], "the Job to be on its way")
+    pods.wait(0)
+    assert (jobs.names(), jobs.policies(), jobs.children()) == ([], [JOB], [f"{JOB}-1"])
+    pods.release_terminating()
     pods.wait_gone(pod)
+    until(lambda: (jobs.children(), jobs.policies()) == ([], []), "Job and policy to go")
 
 
 def test_a_child_deleted_by_hand_is_followed_by_a_new_attempt(jobs: Jobs, pods: PodPlayer) -> None:

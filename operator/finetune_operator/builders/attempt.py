@@ -17,6 +17,8 @@ from .. import names
 from ..settings import Settings
 
 KUEUE = "kueue.x-k8s.io/"
+FOREGROUND = "foregroundDeletion"
+"""Finalizer of Kubernetes' garbage collection, which sets and takes it: the object goes after what it owns."""
 
 
 @dataclass(frozen=True)

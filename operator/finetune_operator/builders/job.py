@@ -9,7 +9,7 @@ from finetune_api.trainer_contract import ExitCode
 from .. import names
 from ..settings import Settings
 from . import pod
-from .attempt import Attempt
+from .attempt import FOREGROUND, Attempt
 
 # Not the code of an interruption: it would make a Job that its queue suspends a failed one.
 _FAIL_AT_ONCE = sorted(
@@ -31,6 +31,8 @@ def build(attempt: Attempt, settings: Settings) -> dict[str, Any]:
         names.ATTEMPT_LABEL: str(attempt.number),
         **attempt.queueing(attempt.labels),
     }
+    # Whoever deletes it without saying how, garbage collection after the FineTuneJob included: its pods go first.
+    metadata["finalizers"] = [FOREGROUND]
     annotations = attempt.queueing(attempt.annotations)
     if annotations:
         metadata["annotations"] = annotations

@@ -1,4 +1,8 @@
-"""The NetworkPolicy of a job: its own pods, DNS, and the internet's 443 only where the job needs it."""
+"""The NetworkPolicy of a job: its own pods, DNS, and the internet's 443 only where the job needs it.
+
+It stays until the last pod has gone, also where the FineTuneJob is deleted while its pods have their grace: it goes in
+the foreground, each attempt's Job is one of its own, and goes after its pods. Garbage collection does all of that.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +12,7 @@ from finetune_api.trainer_contract import PROGRESS_PORT
 
 from .. import names
 from ..settings import Settings
-from .attempt import Attempt
+from .attempt import FOREGROUND, Attempt
 
 _NAMESPACE = "kubernetes.io/metadata.name"
 # Node-local DNS caches listen here, outside every pod network.
@@ -27,7 +31,7 @@ def build(attempt: Attempt, settings: Settings) -> dict[str, Any]:
     return {
         "apiVersion": "networking.k8s.io/v1",
         "kind": "NetworkPolicy",
-        "metadata": attempt.metadata(attempt.name),
+        "metadata": {**attempt.metadata(attempt.name), "finalizers": [FOREGROUND]},
         "spec": {
             **_own(attempt),
             "policyTypes": ["Ingress", "Egress"],
@@ -38,6 +42,14 @@ def build(attempt: Attempt, settings: Settings) -> dict[str, Any]:
             ],
         },
     }
+
+
+def outlasting(policy: dict[str, Any], job: dict[str, Any]) -> dict[str, Any]:
+    """The document of a Job that a policy outlasts; the policy is as the API server has it."""
+    owner = {key: policy[key] for key in ("apiVersion", "kind")}
+    owner |= {"name": policy["metadata"]["name"], "uid": policy["metadata"]["uid"], "blockOwnerDeletion": True}
+    metadata = job["metadata"]
+    return {**job, "metadata": {**metadata, "ownerReferences": [*metadata["ownerReferences"], owner]}}
 
 
 def _own(attempt: Attempt) -> dict[str, Any]:
