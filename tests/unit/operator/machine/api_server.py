@@ -15,6 +15,7 @@ from .clock import Clock
 NAMESPACE = "team"
 WATCHED = (FINE_TUNE_JOB, JOB, POD)
 GRACE_SECONDS = 330
+FIRST_VERSION = 100
 
 
 class ApiServer:
@@ -26,7 +27,7 @@ class ApiServer:
         self.watcher: Callable[[Kind, Document | None, Document], None] = lambda kind, before, after: None
         """Told of every change as it happens, before anyone else."""
         self._objects: dict[tuple[str, str], Document] = {}
-        self.version = 100
+        self.version = FIRST_VERSION
         self._uids = 0
 
     def get(self, kind: Kind, name: str) -> Document:
@@ -38,6 +39,20 @@ class ApiServer:
 
     def all(self, kind: Kind) -> list[Document]:
         return [copy.deepcopy(document) for (name, _), document in self._objects.items() if name == kind.name]
+
+    def as_of(self, kind: Kind, until: int) -> tuple[str, list[Document]]:
+        """The resourceVersion after so many changes of the log, and the objects of a kind that were there."""
+        there: dict[str, Document] = {}
+        version = str(FIRST_VERSION)
+        for of, change, document in self.log[:until]:
+            version = document["metadata"]["resourceVersion"]
+            if of != kind:
+                continue
+            if change == "DELETED":
+                there.pop(document["metadata"]["name"], None)
+            else:
+                there[document["metadata"]["name"]] = document
+        return version, [copy.deepcopy(document) for document in there.values()]
 
     def has_uid(self, uid: str) -> bool:
         return any(document["metadata"]["uid"] == uid for document in self._objects.values())

@@ -25,23 +25,23 @@ from finetune_operator import names
 from finetune_operator.kube.protocol import FINE_TUNE_JOB, JOB, POD, SERVICE, Document
 
 from .api_server import ApiServer, owners
+from .volume import Directory, place
 
 TOTAL_STEPS = 400
 
 
 @dataclass
 class Trainer:
-    """The trainer of a pod that runs, or ran."""
+    """The trainer of a gang of pods that run, or ran."""
 
     config: TrainerConfig
+    place: str
+    directory: Directory
     run: int
     from_step: int
     step: int
+    finite: bool
     moved_at: str
-
-    @property
-    def directory(self) -> str:
-        return f"{self.config.mounts.output}/{self.config.fingerprint}"
 
 
 @dataclass
@@ -50,10 +50,8 @@ class Cluster:
 
     api: ApiServer
     trainers: dict[str, Trainer] = field(default_factory=dict)
-    """By pod."""
-    checkpoints: dict[str, int] = field(default_factory=dict)
-    """The volume: the newest complete checkpoint of each directory."""
-    runs: dict[str, int] = field(default_factory=dict)
+    """By pod; pods of one gang share theirs."""
+    volume: dict[str, Directory] = field(default_factory=dict)
     lost_nodes: set[str] = field(default_factory=set)
     deaf: bool = False
     """Trainers do not answer."""
@@ -176,25 +174,47 @@ class Cluster:
     # Trainers
 
     def _trainer(self, pod: Document) -> Trainer:
+        """Of its gang, which the first pod begins."""
+        for other, trainer in self.trainers.items():
+            if gang(other) == gang(pod["metadata"]["name"]):
+                return trainer
         (container,) = (c for c in pod["spec"]["containers"] if c["name"] == names.CONTAINER)
         (text,) = (v["value"] for v in container["env"] if v["name"] == CONFIG_VARIABLE)
         config = TrainerConfig.decode(text)
-        made = Trainer(config, 0, 0, 0, self.api.clock.text())
-        self.runs[made.directory] = made.run = self.runs.get(made.directory, 0) + 1
-        made.from_step = made.step = self.checkpoints.get(made.directory, 0)
-        return made
+        where = place(pod, config)
+        directory = self.volume.setdefault(where, Directory())
+        run, begin = directory.claim(), directory.resume(config.diverged_at)
+        step, finite = (begin.step, begin.finite) if begin else (0, True)
+        return Trainer(config, where, directory, run, step, step, finite, self.api.clock.text())
 
     def running(self) -> list[Document]:
         """The pods that run now."""
         return [pod for pod in self.api.all(POD) if phase(pod) == "Running"]
 
-    def train(self, pod: str, steps: int, *, save: bool) -> None:
-        """The trainer makes some steps, and may write a checkpoint."""
+    def train(self, pod: str, steps: int) -> None:
+        """The trainer makes some steps."""
         trainer = self.trainers[pod]
         trainer.step = min(TOTAL_STEPS, trainer.step + steps)
         trainer.moved_at = self.api.clock.text()
-        if save:
-            self.checkpoints[trainer.directory] = max(trainer.step, self.checkpoints.get(trainer.directory, 0))
+
+    def begin_to_save(self, pod: str) -> None:
+        """The trainer begins to write a checkpoint; what becomes of it is open."""
+        trainer = self.trainers[pod]
+        trainer.directory.begin(trainer.run, trainer.step, trainer.finite)
+
+    def save(self, pod: str) -> None:
+        """The trainer writes a checkpoint, or what it began."""
+        self.begin_to_save(pod)
+        self.trainers[pod].directory.commit(self.trainers[pod].run)
+
+    def newest(self, job: str) -> int:
+        """The step of the newest complete checkpoint of all that trainers of this job's name ever wrote; else 0."""
+        places = {trainer.place for trainer in self.trainers.values() if trainer.config.job.name == job}
+        return max((one.step for place in places for one in self.volume[place].complete), default=0)
+
+    def overflow(self, pod: str) -> None:
+        """From here on what the trainer computes, and saves, is not finite."""
+        self.trainers[pod].finite = False
 
     def progress(self, pod: str) -> bytes | None:
         """The answer of `GET /progress`."""
@@ -214,9 +234,12 @@ class Cluster:
         )
         return report.model_dump_json(by_alias=True).encode()
 
-    def _saved(self, trainer: Trainer) -> CheckpointState:
-        step = self.checkpoints.get(trainer.directory)
-        return CheckpointState(latest=CheckpointInfo(step=step), count=1) if step else CheckpointState()
+    @staticmethod
+    def _saved(trainer: Trainer) -> CheckpointState:
+        complete = trainer.directory.complete
+        if not complete:
+            return CheckpointState()
+        return CheckpointState(latest=CheckpointInfo(step=complete[-1].step), count=len(complete))
 
     def record(self, pod: str, kind: EndKind) -> str:
         """The termination message with which the trainer of the pod ends."""
@@ -242,7 +265,8 @@ class Cluster:
     def end(self, pod: str, kind: EndKind, *, killed: bool = False) -> None:
         """The container ends as the trainer says, or is killed and says nothing."""
         if kind in (EndKind.INTERRUPTED, EndKind.FINISHED) and not killed:
-            self.train(pod, TOTAL_STEPS if kind == EndKind.FINISHED else 1, save=True)
+            self.train(pod, TOTAL_STEPS if kind == EndKind.FINISHED else 1)
+            self.save(pod)
         code = 137 if killed else int(ExitCode.of(kind))
         ended: dict[str, Any] = {"exitCode": code, "finishedAt": self.api.clock.text(), "reason": "Error"}
         if not killed:
@@ -290,6 +314,12 @@ class Cluster:
 def phase(pod: Document) -> str:
     """A pod's phase."""
     return str((pod.get("status") or {}).get("phase", "Pending"))
+
+
+def gang(pod: str) -> tuple[str, str]:
+    """What pods of one gang have in common in their names: the uid of their Job and the ended ones before them."""
+    uid, before = pod.rsplit("-", 2)[1:]
+    return uid, before
 
 
 def _why(failed: list[Document]) -> list[str]:

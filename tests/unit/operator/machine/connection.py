@@ -7,7 +7,8 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 from finetune_operator.errors import ConflictError, NoProgressError, NotFoundError, UnavailableError
-from finetune_operator.kube.protocol import NODE, POD, Document, Kind, Listener
+from finetune_operator.kube.protocol import FINE_TUNE_JOB, JOB, NODE, POD, Document, Kind, Listener
+from finetune_operator.kube.watch import Intake
 
 from .api_server import WATCHED, ApiServer
 from .cluster import Cluster
@@ -73,12 +74,19 @@ class Connection:
         kind, change, document = self._api.log[-1 - back % len(self._api.log)]
         listener(kind, change, copy.deepcopy(document))
 
-    def list_again(self, listener: Listener) -> None:
-        """What a watch does that begins anew: everything that is there, and not a word about what is gone."""
-        self._told = dict.fromkeys(self._told, len(self._api.log))
-        for kind in WATCHED:
-            for document in self._api.all(kind):
-                listener(kind, "ADDED", document)
+    def list_again(self, intake: Intake, behind: int = 0, *, first: bool = False) -> None:
+        """What watches do that begin anew: they list, and go on from there; `behind` changes ago, as a cache may be.
+
+        A process that has just started (`first`) has nothing else to go by: its list of FineTuneJobs is one that the API
+        server gives without a resourceVersion, and so is never behind.
+        """
+        for kind in (JOB, POD, FINE_TUNE_JOB):
+            until = len(self._api.log) - (0 if first and kind == FINE_TUNE_JOB else min(behind, len(self._api.log)))
+            version, listed = self._api.as_of(kind, until)
+            for document in listed:
+                intake.take(kind, None, document)
+            intake.listed(kind, None, frozenset(d["metadata"]["uid"] for d in listed), version)
+            self._told[kind.name] = until
 
     def _next(self, kind: Kind) -> tuple[Kind, Any, Document] | None:
         at = self._told[kind.name]

@@ -45,9 +45,17 @@ def _kill(life: Life, number: int) -> None:
 
 
 def _train(life: Life, number: int) -> None:
+    """Steps, and mostly a checkpoint, or the beginning of one; rarely the numbers overflow."""
     pod = _pod(life, number)
-    if pod is not None:
-        life.cluster.train(pod, 1 + number, save=number % 2 == 0)
+    if pod is None:
+        return
+    life.cluster.train(pod, 1 + number)
+    if number % 10 == 9:
+        life.cluster.overflow(pod)
+    elif number % 5 == 1:
+        life.cluster.begin_to_save(pod)
+    elif number % 2 == 0:
+        life.cluster.save(pod)
 
 
 def _delete_pod(life: Life, number: int) -> None:
@@ -121,14 +129,14 @@ HAPPENINGS: dict[str, Callable[[Life, int], None]] = {
     "some is heard": lambda life, number: life.hear((WATCHED[number % 3],), 1 + number // 3),
     "an event is lost": lambda life, number: life.connection.drop(WATCHED[number % 3]),
     "an event is repeated": lambda life, number: life.connection.repeat(life.controller.take, number),
-    "the watch begins anew": lambda life, number: life.connection.list_again(life.controller.take),
+    "the watch begins anew": lambda life, number: life.connection.list_again(life.controller, number // 2),
     "trainers fall silent": lambda life, number: setattr(life.cluster, "deaf", number % 2 == 0),
     "a write fails": lambda life, number: life.connection.strike(FAULTS[number % len(FAULTS)], 1 + number // 8),
     "a read fails": lambda life, number: life.connection.blind(1 + number % 3),
     "the queue holds the child": lambda life, number: life.hold(True),
     "the queue admits the child": lambda life, number: life.hold(False),
     "an edit in between": _edit_in_between,
-    "the operator crashes": lambda life, number: life.crash(),
+    "the operator crashes": lambda life, number: life.crash(number // 2),
 }
 """Numbers are 0 to 29."""
 

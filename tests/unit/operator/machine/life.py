@@ -84,12 +84,12 @@ class Life:
 
     # The operator
 
-    def _start(self) -> None:
-        """A new process: nothing in memory, and a listing of everything."""
+    def _start(self, behind: int = 0) -> None:
+        """A new process: nothing in memory, and a listing of everything, the children as they were so long ago."""
         self.connection = Connection(self.api, self.cluster)
         asyncio.set_event_loop(self.loop)
         self.controller = Controller(self.connection, SETTINGS, self.clock.now)
-        self.connection.list_again(self.controller.take)
+        self.connection.list_again(self.controller, behind, first=True)
         self._process = self.loop.create_task(self.controller.run())
 
     def _stop(self) -> None:
@@ -99,11 +99,11 @@ class Life:
             task.cancel()
         self.loop.run_until_complete(asyncio.gather(*tasks, self._process, return_exceptions=True))
 
-    def crash(self) -> None:
-        """The operator's process dies where it stands and is started again."""
+    def crash(self, behind: int = 0) -> None:
+        """The operator's process dies where it stands and is started again, with listings that may be behind."""
         self._stop()
         self.restarts += 1
-        self._start()
+        self._start(behind)
 
     def work(self) -> None:
         """The operator does what it knows of and what is due."""
@@ -223,9 +223,11 @@ class Life:
         others = self.live_attempts(trainer.config.job.uid) - {mine}
         if others:
             self.broken.append(f"attempt {trainer.config.attempt} starts beside {sorted(others)}")
-        newest = max(self.cluster.checkpoints.values(), default=0)
-        if trainer.config.job.name == NAME and trainer.from_step < newest:
-            self.broken.append(f"attempt {trainer.config.attempt} starts at {trainer.from_step}, not at the newest")
+        newest = self.cluster.newest(trainer.config.job.name)
+        if sum(one is trainer for one in self.cluster.trainers.values()) == 1 and trainer.from_step != newest:
+            self.broken.append(
+                f"attempt {trainer.config.attempt} starts at {trainer.from_step} of {trainer.place}, not at {newest}"
+            )
 
     def _check_event(self, event: Document) -> None:
         kind, now = (event["regarding"]["uid"], event["reason"]), self.clock.seconds
@@ -238,11 +240,12 @@ class Life:
     def calm(self) -> None:
         """Nothing happens any more: what is under way ends, and the operator has all the time it wants."""
         self.connection.calm()
-        self.connection.list_again(self.controller.take)
+        self.cluster.deaf = False
+        self.connection.list_again(self.controller)
         self.hold(False)
         for _ in range(40):
             for pod in self.cluster.running():
-                self.cluster.train(pod["metadata"]["name"], 0, save=False)
+                self.cluster.train(pod["metadata"]["name"], 0)
             self.cluster.stop_deleted()
             self.cluster.collect_lost()
             self.flow()

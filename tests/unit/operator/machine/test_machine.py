@@ -16,7 +16,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from finetune_operator.kube.protocol import FINE_TUNE_JOB, JOB, POD
 
 from .happenings import AFTERWARDS, HAPPENINGS, play
-from .life import TERMINAL, Life
+from .life import NAME, TERMINAL, Life
 
 EXAMPLES = int(os.environ.get("FINETUNE_MACHINE_EXAMPLES", "60"))
 LIVES = int(os.environ.get("FINETUNE_MACHINE_LIVES", "120"))
@@ -40,7 +40,21 @@ def problems_at_rest(life: Life) -> list[str]:
     child = life.api.find(JOB, f"{job['metadata']['name']}-{status.get('attempt')}")
     if phase != "Running" or child is None or live != {child["metadata"]["uid"]}:
         return [f"to run, and {phase} in attempt {status.get('attempt')} with {sorted(live)}"]
-    return []
+    return _problems_of_the_record(life, status)
+
+
+def _problems_of_the_record(life: Life, status: dict[str, Any]) -> list[str]:
+    """What is said of checkpoints and starts, against the volume and the trainers."""
+    latest = ((status.get("checkpoint") or {}).get("latest") or {}).get("step", 0)
+    newest = life.cluster.newest(NAME)
+    wrong = [f"the newest checkpoint is of step {newest}, and status says {latest}"] if latest != newest else []
+    uid = life.uid()
+    begun = {(t.config.attempt, t.run): t.from_step for t in life.cluster.trainers.values() if t.config.job.uid == uid}
+    for line in status.get("history", []):
+        said = line.get("fromStep")
+        if said is not None and begun.get((line["attempt"], line.get("run"))) != said:
+            wrong.append(f"history says that attempt {line['attempt']} began at {said}: {begun}")
+    return wrong
 
 
 def check_rest(life: Life) -> None:
