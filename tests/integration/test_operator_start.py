@@ -2,11 +2,15 @@
 
 import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 from kubernetes import client
 
+from finetune_operator.kube import client as kube_client
+from finetune_operator.kube import credentials
+from finetune_operator.kube.protocol import POD
 from tests.builders.manifests import a_manifest
 from tests.cluster.pods import PodPlayer
 from tests.cluster.waiting import until
@@ -37,12 +41,18 @@ def container_waits(core: client.CoreV1Api, pods: PodPlayer, pod: client.V1Pod, 
 def kubelet_warns(core: client.CoreV1Api, pods: PodPlayer, pod: client.V1Pod, reason: str, message: str) -> None:
     """The kubelet cannot set the pod up, and says so in an event alone."""
     pods.stick(pod, "ContainerCreating")
-    about = {"kind": "Pod", "name": pod.metadata.name, "namespace": pod.metadata.namespace, "uid": pod.metadata.uid}
     now = core.read_namespaced_pod(pod.metadata.name, pod.metadata.namespace).metadata.creation_timestamp.isoformat()
+    about = {"name": pod.metadata.name, "uid": pod.metadata.uid}
+    warn(core, pod.metadata.namespace, about, reason, message, now)
+
+
+def warn(core: client.CoreV1Api, namespace: str, pod: dict[str, str], reason: str, message: str, now: str) -> None:
+    """An event of type Warning about a pod."""
+    about = {"kind": "Pod", "namespace": namespace, **pod}
     core.create_namespaced_event(
-        pod.metadata.namespace,
+        namespace,
         {
-            "metadata": {"name": f"{pod.metadata.name}.{reason.lower()}"},
+            "metadata": {"name": f"{pod['name']}.{reason.lower()}"},
             "involvedObject": about,
             "type": "Warning",
             "reason": reason,
@@ -130,3 +140,18 @@ def quota(core: client.CoreV1Api, namespace: str, **hard: str) -> None:
         return bool(json.loads(answer.data).get("status", {}).get("hard") == hard)
 
     until(is_kept, "the quota to count")
+
+
+async def test_warnings_are_read_to_the_last_page(
+    core: client.CoreV1Api, namespace: str, operator_account: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kube_client, "_WARNINGS_A_PAGE", 2)
+    for number in range(5):
+        pod = {"name": f"pod-{number}", "uid": f"uid-{number}"}
+        warn(core, namespace, pod, "FailedMount", "the volume is away", "2026-01-02T03:04:05Z")
+    kube = kube_client.ApiServer(credentials.find(operator_account), through_proxy=False)
+    try:
+        found = await kube.warnings(POD, namespace)
+    finally:
+        await kube.close()
+    assert sorted(event["regarding"]["uid"] for event in found) == [f"uid-{number}" for number in range(5)]

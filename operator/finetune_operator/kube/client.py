@@ -33,6 +33,8 @@ _PROGRESS_TIMEOUT = aiohttp.ClientTimeout(total=2)
 _MERGE_PATCH = "application/merge-patch+json"
 _SILENT_SECONDS = 120
 """The API server sends a bookmark each minute: a watch that is silent for longer is dead."""
+MOST_WARNINGS, _WARNINGS_A_PAGE = 5000, 500
+"""Beyond these a complaint may go unsaid: the rest would be asked for every few seconds."""
 _METADATA_ONLY = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
 
 
@@ -67,8 +69,16 @@ class ApiServer:
         return items
 
     async def warnings(self, kind: Kind, namespace: str) -> Sequence[Document]:
-        params = {"fieldSelector": f"type=Warning,regarding.kind={kind.name}", "limit": "500"}
-        items: Sequence[Document] = (await self._request("GET", EVENT, _path(EVENT, namespace), params=params))["items"]
+        fields = {"fieldSelector": f"type=Warning,regarding.kind={kind.name}", "limit": str(_WARNINGS_A_PAGE)}
+        items: list[Document] = []
+        more = ""
+        while len(items) < MOST_WARNINGS:
+            params = fields | ({"continue": more} if more else {})
+            answer = await self._request("GET", EVENT, _path(EVENT, namespace), params=params)
+            items += answer["items"]
+            more = answer["metadata"].get("continue", "")
+            if not more:
+                break
         return items
 
     async def page(self, kind: Kind, namespace: str | None, labels: str, limit: int, more: str = "") -> Document:

@@ -65,7 +65,7 @@ class Kube(Protocol):
         """The objects of a namespace with a label selector (`key=value,...`), as the server has them now."""
 
     async def warnings(self, kind: Kind, namespace: str) -> Sequence[Document]:
-        """The events of type Warning about objects of a kind in a namespace, in no order; at most 500."""
+        """The events of type Warning about objects of a kind in a namespace, in no order; at most 5,000."""
 
     async def create(self, kind: Kind, document: Document) -> Document:
         """Creates the object in its metadata.namespace and returns it as stored. Raises AlreadyExistsError."""
