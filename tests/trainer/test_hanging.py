@@ -174,7 +174,7 @@ def test_a_hub_that_never_answers_is_a_hang_that_says_so(tmp_path: Path, models:
 
 def be_slow_everywhere(rank: int) -> None:
     """Every long phase takes longer than the limit; where one rank works, the other one waits."""
-    from finetune_trainer import evaluation, staging
+    from finetune_trainer import evaluation
     from finetune_trainer.data.tokenise import Tokenising
     from finetune_trainer.models import loading
 
@@ -182,7 +182,7 @@ def be_slow_everywhere(rank: int) -> None:
     delay(Tokenising, "write", compute, only_at=(rank == 0))
     delay(evaluation, "_batch_loss", lambda: time.sleep(LIMIT / 4))
     if rank == 0:
-        delay_saving(staging.Part)
+        bring_slowly("optimizer.pt")
         delay_output()
 
 
@@ -213,17 +213,18 @@ def read_slowly() -> None:
             time.sleep(0.1)
 
 
-def delay_saving(part: Any) -> None:
-    bring = part.bring
+def bring_slowly(name: str) -> None:
+    """A file of this name comes to the disk in small pieces, each well within the limit and all together not."""
+    from finetune_trainer import disk
 
-    def slow(self: Any, directory: Path, heartbeat: Callable[[int], None]) -> Any:
-        until = time.monotonic() + LONG
-        while time.monotonic() < until:
-            heartbeat(1)
-            time.sleep(LIMIT / 10)
-        return bring(self, directory, heartbeat)
+    bring, disk.PIECE_BYTES = disk.bring_piece, 1024
 
-    part.bring = slow
+    def slow(descriptor: int, offset: int, length: int) -> None:
+        if Path(os.readlink(f"/proc/self/fd/{descriptor}")).name == name:
+            time.sleep(LONG * length / os.fstat(descriptor).st_size)
+        bring(descriptor, offset, length)
+
+    disk.bring_piece = slow
 
 
 def delay_output() -> None:
@@ -241,6 +242,33 @@ def delay_output() -> None:
         return save(self, directory, **named)
 
     PeftModel.save_pretrained = slow  # type: ignore[method-assign]  # in this process only
+
+
+def bring_nothing_of_a_save(_: int) -> None:
+    """The first piece of a checkpoint never comes to the disk; by the clock the next one is soon due."""
+    from finetune_trainer import disk
+    from finetune_trainer.callbacks import flow
+
+    flow.SHORTEST_SAVE_INTERVAL_SECONDS = 0.1
+
+    def stuck(descriptor: int, *_: int) -> None:
+        if threading.current_thread().name == "saving":
+            (Path(os.environ["FINETUNE_SCRATCH"]) / "stuck").touch()
+            wait_for_something_that_never_comes()
+
+    disk.bring_piece = stuck
+
+
+def test_a_write_that_is_stuck_is_a_hang_though_training_could_go_on(tmp_path: Path, models: Path) -> None:
+    job = an_endless_gang(tmp_path, models).with_spec(checkpoint={"everySteps": None, "everyMinutes": 0.001})
+    with pods(job, hang_seconds=LIMIT, before=bring_nothing_of_a_save) as gang:
+        gang.until(lambda: list(gang[0].scratch.glob("finetune-*/stuck")), "the first save")
+        gang.look_for_hangs()
+        (record,) = gang.wait()
+    assert (record.kind, record.rank) == (EndKind.HANG, 0), gang.logs
+    assert "(Saving, step" in record.message
+    assert "saving.py" in record.message
+    assert "in wait_for_something_that_never_comes" in gang.logs, "where the write is stuck"
 
 
 def test_long_loading_tokenising_evaluating_saving_and_writing_are_no_hangs(tmp_path: Path, models: Path) -> None:

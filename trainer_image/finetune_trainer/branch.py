@@ -24,9 +24,10 @@ from . import checkpoints
 from .checkpoints import Checkpoint
 from .completion import read_metrics
 from .data.places import inside, mount_of
+from .disk import sync_file
 from .errors import ConfigError
 from .fencing import RunClaim
-from .files import let_group_read, sync_file
+from .files import let_group_read
 from .results import Results
 
 _FIELD = "checkpoint.from"
@@ -174,7 +175,7 @@ def _copied(source: Path, target: Path, claim: RunClaim, heartbeat: Callable[[in
                 copy.write(chunk)
                 heartbeat(len(chunk))
     let_group_read(target)
-    sync_file(target)
+    sync_file(target, heartbeat)
     return digest.hexdigest()
 
 

@@ -15,8 +15,9 @@ from pydantic import ValidationError
 
 from finetune_api.trainer_contract import CheckpointInfo, CheckpointManifest, CheckpointState, ManifestFile
 
+from .disk import sync_file
 from .fencing import RunClaim
-from .files import let_group_read, sync_directory, sync_file, write_atomically
+from .files import let_group_read, sync_directory, write_atomically
 from .results import timestamp
 
 MANIFEST = "manifest.json"
@@ -82,7 +83,7 @@ def sealed(directory: Path, heartbeat: Callable[[int], None] = lambda _: None) -
     for file in sorted(file for file in directory.rglob("*") if file.is_file()):
         digest = digest_of(file, heartbeat)
         let_group_read(file)
-        sync_file(file)
+        sync_file(file, heartbeat)
         found.append(ManifestFile(path=file.relative_to(directory).as_posix(), bytes=file.stat().st_size, xxh3=digest))
     return found
 

@@ -31,15 +31,6 @@ def let_group_read(file: Path) -> None:
         file.chmod(file.stat().st_mode | stat.S_IRGRP)
 
 
-def sync_file(path: Path) -> None:
-    """Waits until the file's content is on the disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
 def sync_directory(path: Path) -> None:
     """Waits until the names in the directory are on the disk; file systems that cannot do so are let be."""
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)

@@ -13,9 +13,9 @@ import xxhash
 from finetune_api.trainer_contract import Result, TrainerConfig
 
 from . import checkpoints
+from .disk import beat_while_written, sync_file
 from .fencing import RunClaim
-from .files import let_group_read, size_of, sync_directory, sync_file
-from .heartbeats import beat_while_moving
+from .files import let_group_read, size_of, sync_directory
 from .model_card import model_card
 from .progress import Journal, Progress
 from .rank import Rank
@@ -47,7 +47,7 @@ def write_output(
     claim = RunClaim(results, rank.run)
     partial = claim.workspace / results.output.name
     shutil.rmtree(partial, ignore_errors=True)
-    with claim.fenced(), beat_while_moving(lambda: size_of(partial), rank.heartbeat):
+    with claim.fenced(), beat_while_written(partial, rank.heartbeat):
         partial.mkdir()
         trainer.accelerator.unwrap_model(trainer.model).save_pretrained(partial)
         tokenizer.save_pretrained(partial)
@@ -62,7 +62,7 @@ def write_output(
     with claim.fenced():
         (partial / "README.md").write_text(model_card(config, report, base), encoding="utf-8")
         (partial / "report.json").write_text(json.dumps(report, indent=1), encoding="utf-8")
-        _complete(results, partial, claim)
+        _complete(results, partial, claim, rank.heartbeat)
     claim.discard(results.cache)
     return {"metrics": report["metrics"], "output": report["output"], "step": state.global_step}
 
@@ -75,10 +75,10 @@ def _digest(directory: Path, heartbeat: Callable[[int], None]) -> str:
     return digest.hexdigest()
 
 
-def _complete(results: Results, partial: Path, claim: RunClaim) -> None:
+def _complete(results: Results, partial: Path, claim: RunClaim, heartbeat: Callable[[int], None]) -> None:
     for file in partial.rglob("*"):
         if file.is_file():
             let_group_read(file)
-            sync_file(file)
+            sync_file(file, heartbeat)
     sync_directory(partial)
     claim.commit(partial, results.output)

@@ -44,6 +44,14 @@ class Progress:
         """Enters a stage; said at once."""
         self.update(now=True, stage=stage)
 
+    @contextmanager
+    def meanwhile(self, stage: Stage) -> Iterator[None]:
+        """Within, another stage; an error stays in it."""
+        before = self.report.stage
+        self.stage(stage)
+        yield
+        self.stage(before)
+
     def warn(self, warning: str) -> None:
         """Adds a warning, once."""
         if warning not in self.report.warnings:

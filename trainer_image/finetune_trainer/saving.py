@@ -18,10 +18,9 @@ from finetune_api.trainer_contract import CheckpointState, ManifestFile, Saves
 
 from . import checkpoints, staging
 from .channel import Channel
+from .disk import beat_while_written
 from .errors import FencedOff
 from .fencing import RunClaim
-from .files import size_of
-from .heartbeats import beat_while_moving
 from .progress import Progress
 from .rank import Rank
 from .results import Results
@@ -62,6 +61,8 @@ class _Save:
     thread: threading.Thread | None = None
     brought: threading.Event = field(default_factory=threading.Event)
     """This rank has done its part."""
+    moved_at: float = field(default_factory=time.monotonic)
+    """When something of it last came to the volume."""
 
 
 class CheckpointWriter:
@@ -100,20 +101,26 @@ class CheckpointWriter:
         """Whether a checkpoint is on its way."""
         return self._pending is not None
 
+    @property
+    def moved_at(self) -> float:
+        """When something last came to the volume, of the checkpoint on its way or of the one before."""
+        return self._pending.moved_at if self._pending is not None else self.saved_at
+
     def write(self, step: int, write_files: Callable[[Path], None], *, last: bool = False) -> None:
         """Begins a checkpoint of the state as it is now; every rank calls it.
 
         `last`: nothing is trained after it, so that it is complete, or known to have failed, when this returns.
         Raises FencedOff.
         """
+        with self._progress.meanwhile("Saving"):
+            self._write(step, write_files, last=last)
+
+    def _write(self, step: int, write_files: Callable[[Path], None], *, last: bool) -> None:
         waited_from = time.monotonic()
         self.settle()
         if step == self.last_step:
             return
-        began = time.monotonic()
-        stage = self._progress.report.stage
-        self._progress.stage("Saving")
-        save = _Save(step, self.value, began)
+        save = _Save(step, self.value, time.monotonic())
         try:
             if self._rank.leads:
                 self._claim.check()
@@ -128,7 +135,6 @@ class CheckpointWriter:
         save.thread.start()
         if last or not self._overlapped:
             self.settle()
-        self._progress.stage(stage)
 
     def look(self) -> None:
         """Takes notice of a checkpoint that is complete, and of a newer run; to be called often. Raises FencedOff."""
@@ -162,13 +168,14 @@ class CheckpointWriter:
         name = checkpoints.directory_name(step, self._claim.number)
         if in_memory and self.expected_bytes() <= staging.room():
             try:
-                return staging.write_in_memory(f"{self._rank.scratch.name}-{self._rank.number}-{name}", write_files)
+                unique = f"{self._rank.scratch.name}-{self._rank.number}-{name}"
+                return staging.write_in_memory(unique, write_files, self._rank.heartbeat)
             except (OSError, RuntimeError, _SafetensorError()) as error:
                 logger.info("No room in memory for %s: %s", name, error)
         directory = self._claim.workspace / f"{name}.rank-{self._rank.number}"
         # Without parents: a workspace that was taken away must stay away.
         directory.mkdir(exist_ok=True)
-        with beat_while_moving(lambda: size_of(directory), self._rank.heartbeat):
+        with beat_while_written(directory, self._rank.heartbeat):
             write_files(directory)
         return staging.Part([], directory)
 
@@ -208,9 +215,14 @@ class CheckpointWriter:
         name = checkpoints.directory_name(save.step, self._claim.number)
         made = self._claim.workspace / name
         files: list[ManifestFile] = []
+
+        def moved(amount: int) -> None:
+            save.moved_at = time.monotonic()
+            self._rank.heartbeat(amount)
+
         try:
             if save.part is not None:
-                files = save.part.bring(made, self._rank.heartbeat)
+                files = save.part.bring(made, moved)
         except OSError as error:
             save.problem = str(error)
         save.brought.set()

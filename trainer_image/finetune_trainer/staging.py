@@ -17,6 +17,7 @@ import xxhash
 from finetune_api.trainer_contract import ManifestFile
 
 from .checkpoints import sealed
+from .disk import beat_while_written, sync_descriptor
 from .files import let_group_read
 from .memory import available_bytes
 
@@ -71,7 +72,9 @@ def room() -> int:
     return int(min(free.f_bavail * free.f_frsize, available_bytes()) * _SHARE_OF_FREE)
 
 
-def write_in_memory(name: str, write_files: Callable[[Path], None]) -> Part:
+def write_in_memory(
+    name: str, write_files: Callable[[Path], None], heartbeat: Callable[[int], None] = lambda _: None
+) -> Part:
     """Has the files written to memory. Raises what `write_files` raises, and leaves nothing then."""
     directory = MEMORY / f"{_PREFIX}{name}"
     directory.mkdir(mode=0o700)
@@ -80,7 +83,8 @@ def write_in_memory(name: str, write_files: Callable[[Path], None]) -> Part:
     held = os.open(directory, os.O_RDONLY)
     try:
         fcntl.flock(held, fcntl.LOCK_EX)
-        write_files(directory)
+        with beat_while_written(directory, heartbeat):
+            write_files(directory)
         for file in sorted(file for file in directory.rglob("*") if file.is_file()):
             part.files.append((file.relative_to(directory).as_posix(), file.open("rb")))
     except BaseException:
@@ -116,6 +120,6 @@ def _copy(name: str, source: IO[bytes], target: Path, heartbeat: Callable[[int],
             size += len(chunk)
             heartbeat(len(chunk))
         file.flush()
-        os.fsync(file.fileno())
+        sync_descriptor(file.fileno(), heartbeat)
     let_group_read(target)
     return ManifestFile(path=name, bytes=size, xxh3=digest.hexdigest())

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import multiprocessing
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -109,7 +112,7 @@ def _work(directory: str, marks: str, number: int, results: Any) -> None:
         (place / "file").write_text(str(number))
         return {"by": number}
 
-    entry, record = obtain(Path(directory), "key", build, lambda _: None)
+    entry, record = obtain(Path(directory), "key", build)
     results.put((record["by"], (entry / "file").read_text()))
 
 
@@ -129,6 +132,23 @@ def test_of_several_processes_one_works_and_all_read_its_files(tmp_path: Path) -
     assert len(list((tmp_path / "marks").iterdir())) == 1
     assert len(set(found)) == 1
     assert found[0][1] == str(found[0][0])
+
+
+def test_a_process_that_waits_for_another_says_so_and_shows_no_life_of_its_own(tmp_path: Path) -> None:
+    said = []
+    with (tmp_path / "key.lock").open("w") as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+
+        @contextmanager
+        def waiting() -> Iterator[None]:
+            said.append("waits")
+            fcntl.flock(other, fcntl.LOCK_UN)
+            yield
+            said.append("goes on")
+
+        obtain(tmp_path, "key", lambda place: {"by": said.copy()}, waiting)
+    obtain(tmp_path, "key", lambda place: {}, waiting)
+    assert said == ["waits", "goes on"], "once, and not where the entry is there"
 
 
 def test_importing_the_package_loads_no_heavy_library() -> None:

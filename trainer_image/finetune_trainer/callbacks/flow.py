@@ -181,11 +181,14 @@ class Flow(TrainerCallback):
 
     def _save_is_due(self) -> bool:
         seconds = self._schedule.save_seconds
-        if self._schedule.save_every is not None or self._writer.busy:
+        if self._schedule.save_every is not None:
             return False
         if seconds is None:
             seconds = max(SHORTEST_SAVE_INTERVAL_SECONDS, SAVE_TIME_FACTOR * self._writer.last_seconds)
-        return time.monotonic() - self._writer.saved_at >= seconds
+        if self._writer.busy:
+            # One that stands still on its way makes the next one due as well: waiting for it shows a hang.
+            seconds = max(seconds, SHORTEST_SAVE_INTERVAL_SECONDS)
+        return time.monotonic() - self._writer.moved_at >= seconds
 
     # -- small questions
 

@@ -22,18 +22,20 @@ _META = "meta.json"
 _WAIT_SECONDS = 0.2
 _NO_LOCKS = {errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS, errno.EINVAL}
 
+Waiting = Callable[[], contextlib.AbstractContextManager[None]]
+
 
 def obtain(
-    directory: Path, key: str, build: Callable[[Path], dict[str, Any]], heartbeat: Callable[[int], None]
+    directory: Path, key: str, build: Callable[[Path], dict[str, Any]], waiting: Waiting = contextlib.nullcontext
 ) -> tuple[Path, dict[str, Any]]:
     """The directory of the entry `key` and its record; `build` fills it where it is not there yet.
 
     `build` gets an empty directory to write to and returns the record. Its errors pass through to the caller that ran
-    it; a waiting process then tries itself and gets the same error.
+    it; a waiting process then tries itself and gets the same error. `waiting` is entered while another one works.
     """
     entry = directory / key
     directory.mkdir(parents=True, exist_ok=True)
-    with _alone(directory / f"{key}.lock", lambda: (entry / _META).exists(), heartbeat):
+    with _alone(directory / f"{key}.lock", lambda: (entry / _META).exists(), waiting):
         record = _record(entry)
         if record is None:
             record = _filled(directory, entry, build)
@@ -67,14 +69,13 @@ def _filled(directory: Path, entry: Path, build: Callable[[Path], dict[str, Any]
 
 
 @contextlib.contextmanager
-def _alone(lock: Path, ready: Callable[[], bool], heartbeat: Callable[[int], None]) -> Iterator[None]:
+def _alone(lock: Path, ready: Callable[[], bool], waiting: Waiting) -> Iterator[None]:
     """Holds the lock, or goes on as soon as the entry is ready. A file system without locks lets everybody in."""
     with lock.open("w") as stream:
-        waits = 0
-        while not ready() and not _locked(stream):
-            waits += 1
-            heartbeat(waits)
-            time.sleep(_WAIT_SECONDS)
+        if not ready() and not _locked(stream):
+            with waiting():
+                while not ready() and not _locked(stream):
+                    time.sleep(_WAIT_SECONDS)
         yield
 
 

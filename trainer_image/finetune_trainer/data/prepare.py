@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,7 +12,7 @@ from finetune_api.trainer_contract import TrainerConfig
 from finetune_api.v1alpha1.dataset import DataSource
 
 from ..errors import ConfigError, DataError
-from .cache import file_identity, obtain
+from .cache import Waiting, file_identity, obtain
 from .hub import commit_of
 from .identity import digest
 from .places import files_of
@@ -57,13 +58,14 @@ def prepare(
     *,
     maximum_length: int,
     heartbeat: Callable[[int], None],
+    waiting: Waiting = nullcontext,
     cache_directory: Path | None = None,
     revisions: Mapping[str, str] | None = None,
 ) -> PreparedData:
     """Reads, checks, splits and tokenises the data of a job, or takes what an earlier call left in the cache.
 
     Every process of a job calls it; on each node one works and the others wait for its files. `maximum_length` is in
-    tokens. `heartbeat` gets rising numbers of rows. `cache_directory` is by default `cache/` in the directory of the
+    tokens. `heartbeat` gets rising numbers of rows, `waiting` is entered while another process works. `cache_directory` is by default `cache/` in the directory of the
     run; `revisions` pins hub data sets to the commits of run.json. The tokenizer's chat_template is set to the one
     that was used, so that it is saved with the result.
 
@@ -83,7 +85,7 @@ def prepare(
         return _build(config, tokenizer, template, maximum_length, heartbeat, pinned, directory)
 
     directory = cache_directory or Path(config.mounts.output) / config.fingerprint / "cache"
-    entry, record = obtain(directory / "data", entry_name, build, heartbeat)
+    entry, record = obtain(directory / "data", entry_name, build, waiting)
     if record["chatTemplate"] is not None:
         tokenizer.chat_template = record["chatTemplate"]
     sides = {side: _open(entry / f"{side}.arrow") if side in record["rows"] else None for side in SIDES}
