@@ -62,8 +62,13 @@ class Predecessors:
                 return made
             found += [one for one in made if one.name not in {other.name for other in found}]
         for reference in references(spec):
-            self._waiting.get((job[0], reference.name), set()).discard(job)
+            self._no_longer_waits(job, (job[0], reference.name))
         return tuple(found)
+
+    def _no_longer_waits(self, job: Key, other: Key) -> None:
+        self._waiting.get(other, set()).discard(job)
+        if not self._waiting.get(other):
+            self._waiting.pop(other, None)
 
     async def _one(self, job: Key, reference: Reference) -> list[JobStatus] | Obstacle:
         namespace, name = job

@@ -44,7 +44,8 @@ def adapt(end: End, status: FineTuneJobStatus, spec: FineTuneJobSpec) -> tuple[A
 
 def _host(end: End, status: FineTuneJobStatus, spec: FineTuneJobSpec) -> tuple[Adaptation | None, str]:
     """One more try, without processes that load data; on a CPU with a smaller batch as well."""
-    if any(entry.reason == "HostOutOfMemory" for entry in status.history or ()):
+    # That try is known by what it changed: history forgets, and nothing else writes this.
+    if current(status).data_loader_workers is not None:
         return None, _more_memory(spec)
     if _on_cpu(end, spec):
         saving, said = _saving(end, status, spec)

@@ -453,9 +453,12 @@ def test_one_example_that_does_not_fit_fails_with_advice() -> None:
     assert "maxSequenceLength" in (decision.status.failure.advice or "")
 
 
-def test_the_host_gets_one_more_try() -> None:
-    job = a_job().with_status(history=[past("HostOutOfMemory")]).running(attempt=2)
-    assert phase(decided(job.ended("HostOutOfMemory", 12))) == "Failed"
+def test_the_host_gets_one_more_try_though_history_has_forgotten_the_first() -> None:
+    once = decided(a_job().running().ended("HostOutOfMemory", 12)).status
+    assert once is not None
+    assert once.phase == "Retrying"
+    forgotten = a_job().with_(status=once).with_status(history=[past("Evicted", 1)]).running(attempt=2)
+    assert phase(decided(forgotten.ended("HostOutOfMemory", 12))) == "Failed"
 
 
 def test_what_was_learnt_of_memory_reaches_the_next_attempt() -> None:

@@ -101,6 +101,12 @@ async def test_who_waits_looks_again_when_the_job_changes() -> None:
     assert namespace.predecessors.released_by(("team", "another")) == frozenset()
 
 
+async def test_nothing_is_remembered_of_who_has_begun() -> None:
+    namespace = Namespace(succeeded(EARLIER))
+    await namespace.found()
+    assert namespace.predecessors._waiting == {}
+
+
 async def test_a_job_that_the_watch_has_not_shown_is_asked_for() -> None:
     assert await Namespace(succeeded(EARLIER), watched=False).found() == (FIRST,)
 
