@@ -206,7 +206,8 @@ class Observation:
     """Pods whose node is gone and whose grace is long over."""
     report: ProgressReport | None = None
     complaint: Obstacle | None = None
-    """What others say of pods that are not made or not set up, where the pods say nothing."""
+    """What others say of pods that are not made or not set up, where the pods say nothing; Kueue too, of a Job that it
+    holds."""
     obstacle: Obstacle | None = None
     jobs: tuple[JobStatus, ...] = ()
     """The jobs whose results this one begins with, the nearest first."""

@@ -18,6 +18,7 @@ from .complaints import Complaints
 from .decide import TERMINAL
 from .errors import NotFoundError
 from .kube.protocol import CLAIM, CONFIG_MAP, JOB, NODE, POD, Document, Kind, Kube
+from .kueue import Kueue
 from .observation import LOST_AFTER, Child, Observation, Obstacle, Pod, newest
 from .policies.ends import CREATED
 from .predecessors import Predecessors
@@ -40,6 +41,7 @@ class Observer:
         self._settings = settings
         self.predecessors = Predecessors(kube, cache, settings.platform)
         self._complaints = Complaints(kube)
+        self._kueue = Kueue(kube)
         self._seen_at: dict[tuple[str, str, str], float] = {}
         self._verified: dict[str, float] = {}
 
@@ -85,7 +87,14 @@ class Observer:
             report=self._progress.report(key, uid),
             **(await self._outside(base) if child is None and _may_start(base) else {}),
         )
-        return replace(seen, complaint=await self._complaints.about(seen, now))
+        return replace(seen, complaint=await self._complaint(seen, now))
+
+    async def _complaint(self, seen: Observation, now: datetime) -> Obstacle | None:
+        """What others say of pods that are not there."""
+        child = seen.child
+        if child is not None and child.suspended and child.deleting is None and not child.over:
+            return await self._kueue.about(seen.namespace, child)
+        return await self._complaints.about(seen, now)
 
     async def _child(self, job: Observation) -> Child | None:
         """The current attempt's Job. None is certain where the attempt was begun, or none is to follow."""

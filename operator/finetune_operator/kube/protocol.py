@@ -37,6 +37,8 @@ NETWORK_POLICY = Kind("networking.k8s.io/v1", "NetworkPolicy", "networkpolicies"
 NODE = Kind("v1", "Node", "nodes", namespaced=False)
 EVENT = Kind("events.k8s.io/v1", "Event", "events")
 LEASE = Kind("coordination.k8s.io/v1", "Lease", "leases")
+WORKLOAD = Kind("kueue.x-k8s.io/v1beta2", "Workload", "workloads")
+"""Kueue's, only read; not every cluster has it."""
 _KINDS = {
     (kind.api_version, kind.name): kind
     for kind in (FINE_TUNE_JOB, JOB, POD, CLAIM, CONFIG_MAP, SERVICE, NETWORK_POLICY, NODE, EVENT, LEASE)

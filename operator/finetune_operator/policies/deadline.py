@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from .. import times
 from ..observation import Observation
+
+CLOCKS_APART = timedelta(seconds=60)
+"""By how much the clock of a node may be behind that of the controller-manager."""
 
 
 def running_since(seen: Observation) -> datetime | None:
@@ -14,6 +17,12 @@ def running_since(seen: Observation) -> datetime | None:
     if last is None or last.ended or last.attempt != seen.attempt:
         return None
     return times.parse(last.started)
+
+
+def began_again(seen: Observation) -> bool:
+    """Whether the Job was let go on by its queue since the current run began: that one is over."""
+    since, started = running_since(seen), seen.child.started if seen.child else None
+    return since is not None and started is not None and started - since > CLOCKS_APART
 
 
 def seconds_left(seen: Observation, now: datetime) -> float | None:

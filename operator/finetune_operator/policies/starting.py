@@ -14,8 +14,9 @@ LOOK_EVERY = 8.0
 
 
 def started(seen: Observation) -> bool:
-    """Whether all pods run, or did before one ended. Pods that are gone may be those of a run before a preemption."""
-    there = [pod for pod in seen.pods if not pod.gone]
+    """Whether all pods run, or did before one ended. Pods that are gone, or told to end, may be those of a run before a
+    preemption: a queue lets a Job go on as soon as it has asked them to."""
+    there = [pod for pod in seen.pods if not pod.gone and pod.delete_by is None]
     begun = sum(pod.started is not None or pod.phase in ("Running", "Succeeded", "Failed") for pod in there)
     return begun >= seen.nodes and running(seen.pods) > 0
 

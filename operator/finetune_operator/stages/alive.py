@@ -8,7 +8,7 @@ from finetune_api.v1alpha1.status import Failure
 from .. import recording, times
 from ..conditions import find
 from ..draft import Draft
-from ..observation import LOST_AFTER, Child
+from ..observation import LOST_AFTER, Child, Obstacle
 from ..policies import deadline, hang
 from ..policies import starting as start
 from ..policies.ends import INTENDED
@@ -16,6 +16,8 @@ from .ended import warn_of_new
 
 OVERDUE_EVERY = 30.0
 """Seconds between looks at the node of a pod that should have ended."""
+ASK_AFTER = 5.0
+"""Seconds until a queue is asked again why it holds a Job; the distances double, up to VERIFY_EVERY."""
 VERIFY_EVERY = 300.0
 """Seconds after which a live attempt is looked at again without cause: a watch may have lost its end."""
 
@@ -37,6 +39,9 @@ def watch(draft: Draft, spec: FineTuneJobSpec, child: Child) -> None:
         pass  # deleted by somebody else: its end is near
     elif child.suspended:
         _queued(draft)
+    elif deadline.began_again(seen):
+        _preempted(draft)  # stopped and let go on while nobody looked
+        _starting(draft)
     elif start.started(seen):
         _running(draft)
     elif seen.status.phase == "Running" and deadline.running_since(seen) is not None:
@@ -66,19 +71,35 @@ def _is_to_stop(draft: Draft, spec: FineTuneJobSpec) -> bool:
 
 
 def _queued(draft: Draft) -> None:
-    """Kueue holds the Job: it waits for its turn, perhaps again."""
-    seen = draft.seen
+    """Kueue holds the Job: it waits for its turn, perhaps again. Why, is told as Kueue says it."""
+    seen, said = draft.seen, draft.seen.complaint
     if seen.status.phase == "Queued":
         _take_last_words(draft)
+        before = find(seen.status.conditions, "Running")
+        since = times.parse(before.last_transition_time) if before else None
+        draft.look_again(max(ASK_AFTER, (draft.now - since).total_seconds() if since else 0.0))
+        if said is not None:
+            draft.phase("Queued", "Queued", _held(said))
         return
+    draft.look_again(ASK_AFTER)
     if deadline.running_since(seen) is not None:
-        recording.close_run(draft.status, seen.attempt, "Preempted", draft.now, None)
-        recording.charge(draft.status, "disruptions")
-        _take_last_words(draft)
-        draft.normal("Preempted", f"attempt {seen.attempt} was preempted and waits in the queue; no retry is used up")
+        _preempted(draft)
     else:
         draft.normal("Queued", f"attempt {seen.attempt} waits in its queue")
-    draft.phase("Queued", "Queued", "the Job is suspended by its queue")
+    draft.phase("Queued", "Queued", _held(said) if said else "the Job is suspended by its queue")
+
+
+def _preempted(draft: Draft) -> None:
+    seen, said = draft.seen, draft.seen.complaint
+    recording.close_run(draft.status, seen.attempt, "Preempted", draft.now, None)
+    recording.charge(draft.status, "disruptions")
+    _take_last_words(draft)
+    told = f"attempt {seen.attempt} was preempted and goes on when its queue lets it; no retry is used up"
+    draft.normal("Preempted", f"{told} ({said.message})" if said else told)
+
+
+def _held(said: Obstacle) -> str:
+    return f"its queue holds the Job ({said.reason}): {said.message}"
 
 
 def _take_last_words(draft: Draft) -> None:
@@ -95,6 +116,7 @@ def _starting(draft: Draft) -> None:
     seen = draft.seen
     if seen.status.phase == "Queued":
         draft.normal("Admitted", f"attempt {seen.attempt} was let go on by its queue")
+    _take_last_words(draft)
     left = start.seconds_left(seen, draft.now)
     trouble = start.trouble(seen, draft.now)
     if left <= 0:
@@ -117,7 +139,9 @@ def _running(draft: Draft) -> None:
     """All pods run: note since when, and take the newest report over."""
     seen = draft.seen
     if deadline.running_since(seen) is None:
-        began = max((pod.started for pod in seen.pods if pod.started), default=draft.now)
+        moments = [pod.started for pod in seen.pods if pod.started] or [draft.now]
+        job = seen.child.started if seen.child else None
+        began = max([*moments, job] if job else moments)  # a node's clock may be behind
         recording.open_run(draft.status, seen.attempt, began)
     if seen.status.phase != "Running":
         draft.phase("Running", "Running", f"attempt {seen.attempt} runs")

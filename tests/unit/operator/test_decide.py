@@ -7,9 +7,10 @@ import pytest
 
 from finetune_api.trainer_contract import TrainerConfig
 from finetune_api.v1alpha1.status import EffectiveStatus, Restarts
+from finetune_operator.conditions import find
 from finetune_operator.decide import decide
 from finetune_operator.draft import Decision
-from finetune_operator.observation import Observation, newest
+from finetune_operator.observation import Observation, Obstacle, newest
 from finetune_operator.settings import Settings
 from finetune_operator.stages.at_rest import SHORTEST_SETTLING
 from tests.builders.observations import NOW, JobSeen, a_job, a_pod, past
@@ -345,6 +346,63 @@ def test_pods_that_are_gone_do_not_make_a_gang_complete() -> None:
     pods = (a_pod(phase="Running", started=NOW), a_pod(uid="other", index=1, phase="Running", started=NOW, gone=True))
     job = a_job().with_spec(compute={"nodes": 2, "gpusPerNode": 0}).starting().with_(pods=pods)
     assert phase(decided(job)) == "Starting"
+
+
+def test_pods_that_a_queue_told_to_end_are_no_start_of_the_next_run() -> None:
+    """A queue may let a Job go on while the pods of its run before still save."""
+    job = a_job().running()
+    preempted = decided(job.queued()).status
+    assert preempted is not None
+    pod = replace(job.build().pods[0], delete_by=NOW + timedelta(minutes=5), delete_asked=NOW)
+    again = decided(a_job().starting().with_(status=preempted, pods=(pod,)))
+    assert phase(again) == "Starting"
+    said = a_job().starting().ended("Interrupted", 14, run=1, step=120).build().pods
+    last = decided(a_job().starting().with_(status=again.status, pods=said)).status
+    assert last is not None
+    assert last.history is not None
+    assert [(line.run, line.reason) for line in last.history] == [(1, "Preempted")]
+
+
+def test_a_preemption_that_nobody_saw_is_written_down() -> None:
+    """The Job was stopped and let go on while no operator ran."""
+    job = a_job().running(since=3600)
+    child = job.build().child
+    assert child is not None
+    decision = decided(job.with_(child=replace(child, started=NOW - timedelta(seconds=30)), pods=()))
+    assert phase(decision) == "Starting"
+    assert decision.status is not None
+    assert decision.status.history is not None
+    assert [line.reason for line in decision.status.history] == ["Preempted"]
+    assert decision.status.restarts is not None
+    assert (decision.status.restarts.disruptions, decision.status.restarts.failures) == (1, 0)
+    assert [note.reason for note in decision.notes] == ["Preempted"]
+
+
+def test_a_node_whose_clock_is_behind_has_preempted_nothing() -> None:
+    job = a_job().starting()
+    child = job.build().child
+    assert child is not None
+    late = a_pod(phase="Running", started=NOW - timedelta(hours=1))
+    seen = job.with_(child=replace(child, started=NOW), pods=(late,))
+    running = decided(seen)
+    assert phase(running) == "Running"
+    assert decided(seen.with_(status=running.status)).status is None
+
+
+def test_what_kueue_says_is_shown_and_looked_at_less_and_less_often() -> None:
+    said = Obstacle("Pending", "couldn't assign flavors: insufficient unused quota for nvidia.com/gpu")
+    held = a_job().starting().queued()
+    first = decided(held)
+    assert first.again_after == 5
+    told = held.with_(status=first.status, complaint=said)
+    decision = decided(told, later=40)
+    assert decision.status is not None
+    running = find(decision.status.conditions, "Running")
+    assert running is not None
+    assert running.message == f"its queue holds the Job (Pending): {said.message}"
+    assert decision.again_after is not None
+    assert decision.again_after >= 40
+    assert decided(held.with_(status=decision.status)).status is None, "an answer that fails to come takes nothing back"
 
 
 def test_time_in_the_queue_is_no_time_to_start() -> None:
