@@ -6,6 +6,8 @@ UV_VERSION := 0.13.8
 UV := $(or $(shell command -v uv 2>/dev/null),$(CACHE)/uv-$(UV_VERSION)/bin/uv)
 PYTHON := .venv/bin/python
 PYTEST := $(PYTHON) -m pytest
+# Processes that `make test` shares its files out to; 0 runs them all in one, for example to stop in a debugger.
+WORKERS ?= 2
 .DEFAULT_GOAL := help
 
 .PHONY: help
@@ -33,7 +35,7 @@ demo: setup ## Make a base model and data, tune, and show the result; no cluster
 .PHONY: test
 test: setup ## All tests that need neither root nor Docker
 	@$(PYTHON) -m tests.cluster binaries --profile integration
-	$(PYTEST) tests/unit tests/trainer tests/integration $(ARGS)
+	$(PYTEST) -n $(WORKERS) --dist loadfile tests/trainer tests/unit tests/integration $(ARGS)
 
 .PHONY: unit
 unit: setup ## The tests that take seconds
