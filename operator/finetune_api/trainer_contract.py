@@ -18,6 +18,8 @@ from .v1alpha1.spec import FineTuneJobSpec
 
 CONTRACT_VERSION = 1
 CONFIG_VARIABLE = "FINETUNE_CONFIG"
+GANG_TOKEN_VARIABLE = "FINETUNE_GANG_TOKEN"
+"""What all pods of an attempt of several nodes know and strangers do not: the uid of their Job."""
 MAXIMUM_CONFIG_BYTES = 96 * 1024
 MAXIMUM_TERMINATION_MESSAGE_BYTES = 4096
 MAXIMUM_PROGRESS_BYTES = 64 * 1024
@@ -259,6 +261,10 @@ class Result(ContractModel):
     """128-bit xxh3 of names and contents of the files that are learnt from: not the report, not the model card."""
 
 
+FIGURES = ("epoch", "loss", "eval_loss", "learning_rate", "gradient_norm")
+"""What a report and the record of an attempt say of their step."""
+
+
 class AttemptRecord(ContractModel):
     """The termination message of an attempt; at most 4,096 bytes, see encode for what is cut first."""
 
@@ -271,6 +277,12 @@ class AttemptRecord(ContractModel):
     step: int | None = None
     from_step: int | None = None
     total_steps: int | None = None
+    epoch: float | None = None
+    loss: float | None = None
+    """Of that step, as are the other figures."""
+    eval_loss: float | None = None
+    learning_rate: float | None = None
+    gradient_norm: float | None = None
     message: str = ""
     advice: str = ""
     rank: int | None = None

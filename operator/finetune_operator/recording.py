@@ -7,11 +7,13 @@ from datetime import datetime
 from typing import Any
 
 from finetune_api.trainer_contract import (
+    FIGURES,
     Adaptation,
     AttemptRecord,
     CheckpointState,
     Effective,
     ProgressReport,
+    Stage,
 )
 from finetune_api.v1alpha1.status import (
     CheckpointStatus,
@@ -33,6 +35,8 @@ MOST_WARNINGS = 10
 MOST_REASONS = 20
 LONGEST_CAUSE = 500
 LONGEST_TEXT = 1024
+_BEFORE_IT_LOOKED: frozenset[Stage] = frozenset({"Starting", "LoadingData", "LoadingModel"})
+"""Stages in which a trainer may not know yet what checkpoints there are."""
 
 
 def merge_report(status: FineTuneJobStatus, report: ProgressReport) -> None:
@@ -45,6 +49,8 @@ def merge_report(status: FineTuneJobStatus, report: ProgressReport) -> None:
             "eta": times.duration_text(report.remaining_seconds) if report.remaining_seconds is not None else None,
         }
     )
+    if report.stage not in _BEFORE_IT_LOOKED:
+        status.checkpoint = None  # what there was may have been gone back before
     _merge_common(status, report.checkpoint, report.effective, report.warnings)
     if report.previous is not None:
         _complete_history(status, report.previous)
@@ -89,7 +95,15 @@ def merge_record(status: FineTuneJobStatus, record: AttemptRecord, claim: str, d
         before = status.progress or Progress()
         total = record.total_steps or before.total_steps
         moved = {"step": record.step, "total_steps": total, "summary": summary(record.step, total)}
-        status.progress = before.model_copy(update={**moved, "remaining_seconds": None, "eta": None, "stage": None})
+        figures = {name: _short(value) for name, value in _figures(record).items() if value is not None}
+        left = {"remaining_seconds": None, "eta": None, "stage": None}
+        status.progress = before.model_copy(update={**moved, **figures, **left})
+
+
+def _figures(record: AttemptRecord) -> dict[str, float | None]:
+    """Those of the record's step; a trainer that does not say them has the losses among its final metrics."""
+    metrics = {"loss": record.metrics.get("last_loss"), "eval_loss": record.metrics.get("eval_loss")}
+    return metrics | {name: value for name in FIGURES if (value := getattr(record, name)) is not None}
 
 
 def _merge_common(
@@ -212,3 +226,5 @@ def diverged(status: FineTuneJobStatus, step: int) -> None:
     """Keeps, for all later attempts, the step before which the job goes back."""
     effective = status.effective or EffectiveStatus()
     status.effective = effective.model_copy(update={"diverged_at": step})
+    if (checkpoint_step(status) or 0) >= step:
+        status.checkpoint = None  # it will be deleted; the next attempt says which one it goes back to

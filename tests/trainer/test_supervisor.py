@@ -106,6 +106,7 @@ def test_a_job_from_start_to_already_complete(
     code, record = first.wait()
     assert (code, record.kind) == (ExitCode.FINISHED, EndKind.FINISHED), first.log.read_text()
     assert (record.step, record.total_steps, record.run) == (10, 10, 1)
+    assert [record.step, record.loss] == job.report()["lossCurve"][-1]
     assert record.output is not None
     assert (job.volume / "job" / record.output.path / "adapter_model.safetensors").is_file()
     assert record.checkpoint.latest is not None

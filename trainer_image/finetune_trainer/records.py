@@ -9,7 +9,7 @@ from typing import Any, Self
 
 from pydantic import Field
 
-from finetune_api.trainer_contract import AttemptRecord, ContractModel, EndKind, ProgressReport
+from finetune_api.trainer_contract import FIGURES, AttemptRecord, ContractModel, EndKind, ProgressReport
 
 from .files import write_atomically
 
@@ -78,4 +78,5 @@ def attempt_record(progress: ProgressReport, kind: EndKind, **fields: Any) -> At
         checkpoint=progress.checkpoint,
         effective=progress.effective,
         warnings=progress.warnings,
+        **{name: getattr(progress, name) for name in FIGURES},
     ).model_copy(update=fields)

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
@@ -462,6 +463,17 @@ def test_progress_is_taken_over() -> None:
     progress = decision.status.progress
     assert progress is not None
     assert (progress.summary, progress.eta, progress.loss) == ("30% (120/400)", "51m", 1.25)
+
+
+@pytest.mark.parametrize("said", [{"loss": 0.25, "epoch": 3.0}, {"metrics": {"last_loss": 0.25}}])
+def test_the_figures_of_a_finished_job_are_those_of_its_last_step(said: dict[str, Any]) -> None:
+    polled = decided(a_job().running().reporting(step=390, total_steps=400, loss=1.25, learning_rate=1e-4)).status
+    assert polled is not None
+    last = {"step": 400, "totalSteps": 400, "learningRate": 1e-7, **said}
+    status = decided(a_job().running().with_(status=polled).ended("Finished", **last)).status
+    assert status is not None
+    assert status.progress is not None
+    assert (status.progress.step, status.progress.loss, status.progress.learning_rate) == (400, 0.25, 1e-7)
 
 
 def test_a_report_of_an_earlier_attempt_is_ignored() -> None:

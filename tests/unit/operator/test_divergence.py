@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from finetune_api.trainer_contract import TrainerConfig
-from finetune_api.v1alpha1.status import EffectiveStatus, HistoryEntry, Restarts
+from finetune_api.v1alpha1.status import CheckpointEntry, CheckpointStatus, EffectiveStatus, HistoryEntry, Restarts
 from finetune_operator import recording
 from tests.builders.observations import JobSeen, a_job, past
 
@@ -71,6 +71,22 @@ def test_without_a_record_it_goes_back_before_what_is_known(shown: int | None, s
     assert decided_status is not None
     assert decided_status.effective is not None
     assert decided_status.effective.diverged_at == step
+
+
+@pytest.mark.parametrize(("saved", "kept"), [(40, 40), (57, None), (60, None)])
+def test_a_checkpoint_that_it_goes_back_before_is_not_shown(saved: int, kept: int | None) -> None:
+    ended = a_rewinding_job().running().ended("Diverged", 13, step=57, checkpoint={"latest": {"step": saved}})
+    status = decided(ended).status
+    assert status is not None
+    assert recording.checkpoint_step(status) == kept
+
+
+@pytest.mark.parametrize(("stage", "shown"), [("LoadingModel", 40), ("Training", None)])
+def test_an_attempt_that_went_back_to_the_beginning_shows_no_checkpoint(stage: str, shown: int | None) -> None:
+    latest = CheckpointStatus(latest=CheckpointEntry(step=40), count=1)
+    status = decided(a_rewinding_job().with_status(checkpoint=latest).running(2).reporting(stage=stage)).status
+    assert status is not None
+    assert recording.checkpoint_step(status) == shown
 
 
 def test_other_ends_are_counted_as_ever_after_it() -> None:
