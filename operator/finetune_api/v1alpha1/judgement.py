@@ -36,10 +36,7 @@ def broken_rules(document: Mapping[str, Any]) -> Iterator[tuple[str, Rule]]:
 
 def change_problems(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[Problem]:
     """What a change from one document to another does that is not allowed; the phase is that of the old one."""
-    return [
-        Problem(f"spec.{rule.field}" if rule.level == "spec" else rule.field, rule.message)
-        for rule in broken_changes(old, new, all_change_rules())
-    ]
+    return [Problem(f"spec.{rule.field}", rule.message) for rule in broken_changes(old, new, all_change_rules())]
 
 
 def _is_broken(rule: Rule, value: Mapping[str, Any]) -> bool:

@@ -20,25 +20,27 @@ ALWAYS_MUTABLE = (
 )
 MUTABLE_WHILE_SUSPENDED = ("compute.nodes", "compute.cpu", "compute.memory", "podTemplate")
 
+NEW, OLD = "self.spec", "oldSelf.spec"
+"""The specs in CEL, from the whole object."""
 _NEW_JOB = "delete the job and apply it under this or another name"
 
 
 @dataclass(frozen=True)
 class ChangeRule:
-    """What must be so between the old and the new object; `level` is where the rule stands, `spec` or the root ("")."""
+    """What must be so between the old and the new spec of a job."""
 
-    level: str
     field: str
+    """The path below spec."""
     cel: str
     message: str
+    while_suspended: bool = False
+    """Whether the field may be changed while the job is Suspended."""
 
 
-def unchanged(field: str, *, prefix: str = "") -> str:
-    """CEL for: a field is as it was, whether it was written or not."""
-    path = f"{prefix}{field}"
-    new, old = Has(path).cel("self"), Has(path).cel("oldSelf")
-    same = f"{Value(path).cel('self')} == {Value(path).cel('oldSelf')}"
-    return f"{new} == {old} && (!{new} || {same})"
+def unchanged(field: str) -> str:
+    """CEL for: a field of the spec is as it was, whether it was written or not."""
+    new, old = Has(field).cel(NEW), Has(field).cel(OLD)
+    return f"{new} == {old} && (!{new} || {Value(field).cel(NEW)} == {Value(field).cel(OLD)})"
 
 
 def change_rules(spec_fields: list[str], compute_fields: list[str]) -> list[ChangeRule]:
@@ -51,59 +53,38 @@ def _immutable(spec_fields: list[str], compute_fields: list[str]) -> Iterator[Ch
     fixed = [field for field in spec_fields if field not in ALWAYS_MUTABLE and field not in partly]
     fixed += [path for path in (f"compute.{name}" for name in compute_fields) if path not in MUTABLE_WHILE_SUSPENDED]
     for field in fixed:
-        yield ChangeRule("spec", field, unchanged(field), f"{field} cannot be changed: {_NEW_JOB}")
+        yield ChangeRule(field, unchanged(field), f"{field} cannot be changed: {_NEW_JOB}")
 
 
 def _while_suspended() -> Iterator[ChangeRule]:
-    suspended = "(has(self.status) && has(self.status.phase) && self.status.phase == 'Suspended')"
+    suspended = Value("status.phase", default="").equals("Suspended").cel()
     for field in MUTABLE_WHILE_SUSPENDED:
         yield ChangeRule(
-            "",
-            f"spec.{field}",
-            f"{suspended} || ({unchanged(field, prefix='spec.')})",
+            field,
+            f"{suspended} || ({unchanged(field)})",
             f"{field} can be changed only while the job is Suspended: write spec.suspend true and wait for the phase",
+            while_suspended=True,
         )
 
 
+def _cancelled(root: str) -> str:
+    return Value("cancel", default=False).cel(root)
+
+
 ONE_WAY_CANCEL = ChangeRule(
-    "spec",
-    "cancel",
-    "!(has(oldSelf.cancel) && oldSelf.cancel) || (has(self.cancel) && self.cancel)",
-    f"cancel cannot be taken back: {_NEW_JOB}",
+    "cancel", f"!{_cancelled(OLD)} || {_cancelled(NEW)}", f"cancel cannot be taken back: {_NEW_JOB}"
 )
-
-
-def validations(rules: list[ChangeRule]) -> dict[str, dict[str, str]]:
-    """The rules as the API server takes them: one for each level, which says in its answer what was changed.
-
-    The server evaluates them at every write of the status as well, and each access to a field of `spec` copies the
-    schemas of all of them: so a single comparison of the whole comes first, and most writes end with it.
-    """
-    return {level: _joint([rule for rule in rules if rule.level == level], level) for level in ("spec", "")}
-
-
-def _joint(rules: list[ChangeRule], level: str) -> dict[str, str]:
-    same = "self == oldSelf" if level == "spec" else "self.spec == oldSelf.spec"
-    (mend,) = {rule.message.partition(": ")[2] for rule in rules}
-    # Concatenation, since the API server takes `join` for too dear.
-    said = " + ".join(f"(({rule.cel}) ? '' : '{rule.message.partition(': ')[0]}; ')" for rule in rules)
-    return {
-        "rule": f"{same} || ({' && '.join(f'({rule.cel})' for rule in rules)})",
-        "message": f"something was changed that cannot be: {mend}",
-        "messageExpression": f"{said} + '{mend}'",
-    }
 
 
 def broken_changes(old: Mapping[str, Any], new: Mapping[str, Any], rules: list[ChangeRule]) -> Iterator[ChangeRule]:
     """The rules that a change from one whole document to another breaks. The phase is that of the old one."""
     suspended = _read(old, "status.phase") == "Suspended"
     for rule in rules:
-        path = f"spec.{rule.field}" if rule.level == "spec" else rule.field
-        before, after = _read(old, path), _read(new, path)
+        before, after = _read(old, f"spec.{rule.field}"), _read(new, f"spec.{rule.field}")
         if rule is ONE_WAY_CANCEL:
             broken = before is True and after is not True
         else:
-            broken = before != after and not (rule.level == "" and suspended)
+            broken = before != after and not (rule.while_suspended and suspended)
         if broken:
             yield rule
 

@@ -19,9 +19,9 @@ class Rule:
     field: str = ""
     """The path, from the object that the rule stands on, of the field that the message is about."""
 
-    def cel(self) -> str:
-        """The rule for x-kubernetes-validations."""
-        text = self.condition.cel()
+    def cel(self, root: str = "self") -> str:
+        """The rule for x-kubernetes-validations, on the variable `root`."""
+        text = self.condition.cel(root)
         return text[1:-1] if _is_wrapped(text) else text
 
     def broken_by(self, value: Mapping[str, Any]) -> bool:
