@@ -8,7 +8,7 @@ from finetune_api.v1alpha1.spec import FineTuneJobSpec
 
 from .draft import Decision, Draft
 from .observation import Observation
-from .policies import ttl
+from .policies import deadline, ttl
 from .policies.ends import CREATED, End, attempt_end
 from .settings import Settings
 from .stages import alive, at_rest, ended
@@ -39,12 +39,16 @@ def _move(draft: Draft, spec: FineTuneJobSpec, end: End | None, settings: Settin
     adopted = seen.child is not None and seen.status.phase not in CREATED
     if adopted:
         at_rest.adopt(draft, spec, settings)
+    if deadline.began_again(seen):
+        alive.end_unseen_run(draft)
     if end is not None:
         ended.take(draft, spec, end, settings)
     elif seen.child is not None:
         alive.watch(draft, spec, seen.child)
-    elif seen.status.phase in CREATED or not all(pod.ended for pod in seen.pods):
+    elif seen.status.phase in CREATED:
         alive.outlive(draft)
+    elif seen.left_over or not all(pod.ended for pod in seen.pods):
+        alive.wait_for_left_over(draft)
     else:
         at_rest.rest(draft, spec, settings)
     if adopted and draft.status.phase not in ("Starting", "Queued"):

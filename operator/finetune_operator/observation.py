@@ -202,6 +202,8 @@ class Observation:
     """The Job of the attempt before the last, which is no longer of use."""
     pods: tuple[Pod, ...] = ()
     """The pods of the current attempt, those gone from the API included."""
+    left_over: tuple[Pod, ...] = ()
+    """Pods of an earlier FineTuneJob of this name that have not ended, where no attempt of this one is there."""
     lost_pods: tuple[Pod, ...] = ()
     """Pods whose node is gone and whose grace is long over."""
     report: ProgressReport | None = None

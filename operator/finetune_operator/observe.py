@@ -20,6 +20,7 @@ from .errors import NotFoundError
 from .kube.protocol import CLAIM, CONFIG_MAP, JOB, NODE, POD, Document, Kind, Kube
 from .kueue import Kueue
 from .observation import LOST_AFTER, Child, Observation, Obstacle, Pod, newest
+from .policies import deadline
 from .policies.ends import CREATED
 from .predecessors import Predecessors
 from .progress import ProgressReader
@@ -74,8 +75,9 @@ class Observer:
         )
         if base.deleting or spec is None or status.phase in TERMINAL:
             return base
-        child = await self._child(base)
+        child = await self._child(base, now)
         pods = await self._pods(base, child)
+        left_over = await self._left_over(base) if child is None and status.phase not in CREATED else ()
         seen = replace(
             base,
             child=child,
@@ -83,7 +85,8 @@ class Observer:
             made_ago=self._cache.seconds_since_made(uid),
             made_beside=self._cache.unsaid(),
             pods=pods,
-            lost_pods=await self._lost(pods, now),
+            left_over=left_over,
+            lost_pods=await self._lost((*pods, *left_over), now),
             report=self._progress.report(key, uid),
             **(await self._outside(base) if child is None and _may_start(base) else {}),
         )
@@ -96,13 +99,13 @@ class Observer:
             return await self._kueue.about(seen.namespace, child)
         return await self._complaints.about(seen, now)
 
-    async def _child(self, job: Observation) -> Child | None:
+    async def _child(self, job: Observation, now: datetime) -> Child | None:
         """The current attempt's Job. None is certain where the attempt was begun, or none is to follow."""
         name = names.child_name(job.name, job.attempt)
         child = self._cache.child(job.namespace, name)
         if child is not None and child.owner_uid != job.uid:
             child = None  # another job's that had this name; creating tells
-        if child is None and not (job.status.phase in CREATED or _may_stop(job)):
+        if child is None and not (job.status.phase in CREATED or _may_stop(job, now)):
             return None
         if child is not None and not self._is_due(child):
             return child
@@ -137,12 +140,25 @@ class Observer:
             complete = not child.over or sum(pod.ended for pod in pods) >= job.nodes
         if complete:
             return pods
-        documents = await self._kube.list(POD, job.namespace, f"{names.CHILD_LABEL}={name}")
-        for document in documents:
-            self._cache.take(POD, None, document)
-        there = frozenset(document["metadata"]["uid"] for document in documents)
+        there = await self._list_pods(job.namespace, f"{names.CHILD_LABEL}={name}")
         self._cache.only_pods((job.namespace, job.name), there, of=name)
         return newest(self._cache.pods(job.namespace, child, name))
+
+    async def _left_over(self, job: Observation) -> tuple[Pod, ...]:
+        """Pods that have not ended of other Jobs of this name; asked for where the cache has any."""
+        key, name = (job.namespace, job.name), names.child_name(job.name, job.attempt)
+        if not self._cache.pods_beside(key, name):
+            return ()
+        there = await self._list_pods(job.namespace, f"{names.JOB_LABEL}={job.name}")
+        self._cache.only_pods(key, there)
+        return self._cache.pods_beside(key, name)
+
+    async def _list_pods(self, namespace: str, labels: str) -> frozenset[str]:
+        """Takes pods in as the API server has them now; returns their uids."""
+        documents = await self._kube.list(POD, namespace, labels)
+        for document in documents:
+            self._cache.take(POD, None, document)
+        return frozenset(document["metadata"]["uid"] for document in documents)
 
     def _older(self, namespace: str, job: str, attempt: int, uid: str) -> Child | None:
         """The Job of the attempt before the last: the last one's is kept, for its log."""
@@ -214,10 +230,10 @@ def _read_spec(document: Document) -> tuple[FineTuneJobSpec | None, str | None]:
         return None, f"the stored spec is not valid for this version: {error}"
 
 
-def _may_stop(job: Observation) -> bool:
+def _may_stop(job: Observation, now: datetime) -> bool:
     """Whether the job may end or pause now: a Job that was made and not heard of yet would run on."""
     spec = job.spec
-    return spec is not None and bool(spec.suspend or spec.cancel or spec.active_deadline_seconds is not None)
+    return spec is not None and bool(spec.suspend or spec.cancel or deadline.passed(job, now))
 
 
 def _may_start(job: Observation) -> bool:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from .. import times
 from ..observation import Observation
 
-CLOCKS_APART = timedelta(seconds=60)
-"""By how much the clock of a node may be behind that of the controller-manager."""
+USED_UP = "spec.activeDeadlineSeconds of active time are used up"
 
 
 def running_since(seen: Observation) -> datetime | None:
@@ -20,9 +19,10 @@ def running_since(seen: Observation) -> datetime | None:
 
 
 def began_again(seen: Observation) -> bool:
-    """Whether the Job was let go on by its queue since the current run began: that one is over."""
+    """Whether the Job was let go on by its queue since the current run began: that one is over. No run is written down
+    as begun before its Job was, whatever the node's clock says."""
     since, started = running_since(seen), seen.child.started if seen.child else None
-    return since is not None and started is not None and started - since > CLOCKS_APART
+    return since is not None and started is not None and started > since
 
 
 def seconds_left(seen: Observation, now: datetime) -> float | None:

@@ -12,6 +12,7 @@ from finetune_api.trainer_contract import AttemptRecord, EndKind, ExitCode
 
 from .. import times
 from ..observation import NODE_LOST, Observation, Pod
+from . import deadline
 
 EndName = Literal[
     "Finished",
@@ -25,10 +26,15 @@ EndName = Literal[
     "DeviceUnavailable",
     "Crash",
     "StartDeadlineExceeded",
+    "DeadlineExceeded",
 ]
 CREATED = frozenset({"Queued", "Starting", "Running", "Suspending"})
 """Phases in which the attempt's Job has been made: when it is not there, it is gone."""
-INTENDED: dict[str, EndName] = {"StartDeadlineExceeded": "StartDeadlineExceeded", "Hang": "Hang"}
+INTENDED: dict[str, EndName] = {
+    "StartDeadlineExceeded": "StartDeadlineExceeded",
+    "DeadlineExceeded": "DeadlineExceeded",
+    "Hang": "Hang",
+}
 """Reasons for which the operator itself ends an attempt; written to status.failure before the Job is deleted."""
 _DECISIVE = frozenset({"UserError", "DeviceOutOfMemory", "HostOutOfMemory", "Diverged", "Hang", "DeviceUnavailable"})
 _DISRUPTIONS = {
@@ -102,12 +108,19 @@ def attempt_end(seen: Observation, now: datetime) -> End | None:
     if child is not None and child.complete:
         return _finished(seen, at, ended)
     end = _of_pods(seen, at, ended) or _of_job(seen, at)
-    intended = seen.status.failure
-    if intended and intended.attempt == seen.attempt and _follows_from_deletion(end):
-        name = INTENDED.get(intended.reason)
-        if name:
-            return End(name, at, name, intended.message or "", end.pod, end.record)
+    name = intended(seen, now)
+    if name is not None and _follows_from_deletion(end):
+        said = seen.status.failure.message if seen.status.failure else None
+        return End(name, at, name, said or "", end.pod, end.record)
     return end
+
+
+def intended(seen: Observation, now: datetime) -> EndName | None:
+    """Why the operator itself ends the current attempt, where it has written that down. A deadline that was raised
+    since then is none; the clock that tells is the one that told before."""
+    failure = seen.status.failure
+    name = INTENDED.get(failure.reason) if failure and failure.attempt == seen.attempt else None
+    return None if name == "DeadlineExceeded" and not deadline.passed(seen, now) else name
 
 
 def _follows_from_deletion(end: End) -> bool:

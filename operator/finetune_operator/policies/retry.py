@@ -48,7 +48,7 @@ def verdict(end: End, status: FineTuneJobStatus, spec: FineTuneJobSpec, checkpoi
     advice = (end.record.advice if end.record else "") or _ADVICE.get(end.reason, "")
     if end.name == "Finished":
         return Verdict("Succeeded", "Finished")
-    if end.name == "UserError":
+    if end.name in ("UserError", "DeadlineExceeded"):
         return Verdict("Failed", end.name, advice)
     if end.name == "Diverged":
         return _diverged(end, status, spec, advice)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 from finetune_api.v1alpha1.spec import FineTuneJobSpec
 from finetune_api.v1alpha1.status import Failure
 
@@ -11,7 +13,7 @@ from ..draft import Draft
 from ..observation import LOST_AFTER, Child, Obstacle
 from ..policies import deadline, hang
 from ..policies import starting as start
-from ..policies.ends import INTENDED
+from ..policies.ends import intended
 from .ended import warn_of_new
 
 OVERDUE_EVERY = 30.0
@@ -37,10 +39,13 @@ def watch(draft: Draft, spec: FineTuneJobSpec, child: Child) -> None:
             draft.normal("Suspending", f"attempt {seen.attempt} is asked to save a checkpoint and to end")
     elif child.deleting is not None:
         pass  # deleted by somebody else: its end is near
+    elif deadline.passed(seen, draft.now):
+        # Written down before the Job goes: what ended the attempt must not depend on the node's clock.
+        draft.status.failure = Failure(reason="DeadlineExceeded", attempt=seen.attempt, message=deadline.USED_UP)
+        draft.look_again(0.1)
     elif child.suspended:
         _queued(draft)
     elif deadline.began_again(seen):
-        _preempted(draft)  # stopped and let go on while nobody looked
         _starting(draft)
     elif start.started(seen):
         _running(draft)
@@ -56,18 +61,40 @@ def outlive(draft: Draft) -> None:
     _look_at_overdue(draft)
 
 
+def wait_for_left_over(draft: Draft) -> None:
+    """Pods of an earlier job of this name have their grace: nothing is started beside them."""
+    outlive(draft)
+    seen = draft.seen
+    if seen.status.phase in (None, "Pending"):
+        first, *others = sorted(pod.name for pod in (*seen.pods, *seen.left_over) if not pod.ended)
+        message = f"a pod of an earlier job of this name has not ended: {first}{', …' if others else ''}"
+        before = find(seen.status.conditions, "Running")
+        draft.phase("Pending", "WaitingForPods", message)
+        if before is None or before.reason != "WaitingForPods":
+            draft.normal("WaitingForPods", message)
+
+
+def end_unseen_run(draft: Draft) -> None:
+    """Its queue stopped the Job and let it go on while nobody looked: the run before is written down. When it ended is
+    not known; it was heard of at its last report."""
+    seen = draft.seen
+    heard = times.parse(seen.status.progress.updated_at) if seen.status.progress else None
+    since, again = deadline.running_since(seen), seen.child.started if seen.child else None
+    _preempted(draft, min(heard or since or draft.now, again or draft.now))
+
+
 def _look_at_overdue(draft: Draft) -> None:
-    for pod in draft.seen.pods:
+    for pod in (*draft.seen.pods, *draft.seen.left_over):
         if pod.delete_by is not None and not pod.gone:
             left = (pod.delete_by + LOST_AFTER - draft.now).total_seconds()
             draft.look_again(left + 1 if left > 0 else OVERDUE_EVERY)
 
 
 def _is_to_stop(draft: Draft, spec: FineTuneJobSpec) -> bool:
-    doomed = draft.seen.status.failure
-    intended = doomed is not None and doomed.attempt == draft.seen.attempt and doomed.reason in INTENDED
-    draft.look_again(deadline.seconds_left(draft.seen, draft.now))
-    return bool(spec.cancel or spec.suspend or intended or deadline.passed(draft.seen, draft.now))
+    left = deadline.seconds_left(draft.seen, draft.now)
+    if left is not None and left > 0:
+        draft.look_again(left)
+    return bool(spec.cancel or spec.suspend or intended(draft.seen, draft.now) is not None)
 
 
 def _queued(draft: Draft) -> None:
@@ -83,15 +110,15 @@ def _queued(draft: Draft) -> None:
         return
     draft.look_again(ASK_AFTER)
     if deadline.running_since(seen) is not None:
-        _preempted(draft)
+        _preempted(draft, draft.now)
     else:
         draft.normal("Queued", f"attempt {seen.attempt} waits in its queue")
     draft.phase("Queued", "Queued", _held(said) if said else "the Job is suspended by its queue")
 
 
-def _preempted(draft: Draft) -> None:
+def _preempted(draft: Draft, ended: datetime) -> None:
     seen, said = draft.seen, draft.seen.complaint
-    recording.close_run(draft.status, seen.attempt, "Preempted", draft.now, None)
+    recording.close_run(draft.status, seen.attempt, "Preempted", ended, None)
     recording.charge(draft.status, "disruptions")
     _take_last_words(draft)
     told = f"attempt {seen.attempt} was preempted and goes on when its queue lets it; no retry is used up"
@@ -105,7 +132,9 @@ def _held(said: Obstacle) -> str:
 def _take_last_words(draft: Draft) -> None:
     """What a preempted run said at its end: its pods go before the Job is over, and nobody else will say it."""
     seen, last = draft.seen, draft.status.history[-1] if draft.status.history else None
-    records = [record for pod in seen.pods if pod.ended and (record := pod.record(seen.uid))]
+    again = seen.child.started if seen.child else None
+    before = [pod for pod in seen.pods if again is None or pod.created is None or pod.created < again]
+    records = [record for pod in before if pod.ended and (record := pod.record(seen.uid))]
     said = next((record for record in records if record.attempt == seen.attempt), None)
     if last is not None and last.ended and last.run is None and said is not None:
         recording.take_last_words(draft.status, said)

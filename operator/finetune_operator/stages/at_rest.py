@@ -23,7 +23,6 @@ FIRST_WORDS_PER_SECOND = 20
 SHORTEST_SETTLING, LONGEST_SETTLING = 0.25, 30.0
 """Seconds that a job's first words may wait, once its Job is made: pods that run by then save a write of the status.
 The time grows with the number of jobs that are begun at once; whatever happens to an attempt is said at once."""
-LEFT_OVER_EVERY = 30.0
 FIRST_LOOK, LONGEST_LOOK = 5.0, 300.0
 
 
@@ -95,9 +94,6 @@ def _start(draft: Draft, spec: FineTuneJobSpec, settings: Settings) -> None:
         # It was made, and went before that was said. Written down, it ends like any other attempt.
         _say_started(draft, spec, resolution, _image(draft, resolution, settings))
         draft.look_again(0.05)
-        return
-    if any(not pod.ended for pod in seen.pods):
-        draft.look_again(LEFT_OVER_EVERY)  # of an earlier job of this name: nothing is started beside them
         return
     refused = acceptance.refusal(spec, resolution, settings) or resizing.refusal(seen.status, resolution.spec)
     if refused is not None:

@@ -10,11 +10,11 @@ from finetune_api.v1alpha1.status import Failure
 
 from .. import names, recording, times
 from ..draft import Draft
-from ..policies import retry
+from ..policies import deadline, retry
 from ..policies.ends import End
 from ..settings import Settings
 
-_OURS = frozenset({"Interrupted", "Disrupted"})
+_OURS = frozenset({"Interrupted", "Disrupted", "DeadlineExceeded"})
 
 
 def take(draft: Draft, spec: FineTuneJobSpec, end: End, settings: Settings) -> None:
@@ -24,7 +24,8 @@ def take(draft: Draft, spec: FineTuneJobSpec, end: End, settings: Settings) -> N
     if end.record is not None:
         recording.merge_record(status, end.record, claim, seen.name)
         warn_of_new(draft)
-    asked = (spec.suspend or spec.cancel) and end.name in _OURS
+    late = end.name == "DeadlineExceeded"
+    asked = end.name in _OURS and bool(spec.cancel or (spec.suspend and not late))
     resolved = resolve(spec, settings.platform).spec
     verdict = retry.verdict(end, seen.status, resolved, recording.checkpoint_step(status))
     stopped = "Cancelled" if spec.cancel else "Suspended"
@@ -33,6 +34,8 @@ def take(draft: Draft, spec: FineTuneJobSpec, end: End, settings: Settings) -> N
         _succeeded(draft, end)
     elif spec.cancel and end.name in _OURS:
         finish(draft, "Cancelled", "Cancelled", f"cancelled{_at_step(draft)}")
+    elif late:
+        fail_deadline(draft)
     elif asked:  # a pause that somebody asked for is no disruption, and is charged to nobody
         if deadline_passed(draft, spec):
             fail_deadline(draft)
@@ -107,7 +110,7 @@ def deadline_passed(draft: Draft, spec: FineTuneJobSpec) -> bool:
 
 def fail_deadline(draft: Draft) -> None:
     """Ends a job whose active time is used up."""
-    message, advice = "spec.activeDeadlineSeconds of active time are used up", "raise it"
+    message, advice = deadline.USED_UP, "raise it"
     draft.status.failure = Failure(
         reason="DeadlineExceeded", attempt=draft.seen.attempt, message=message, advice=advice
     )

@@ -8,6 +8,7 @@ import pytest
 
 from finetune_api.trainer_contract import TrainerConfig
 from finetune_api.v1alpha1.status import EffectiveStatus, Restarts
+from finetune_operator import times
 from finetune_operator.conditions import find
 from finetune_operator.decide import decide
 from finetune_operator.draft import Decision
@@ -72,9 +73,19 @@ def test_a_first_job_that_went_before_anything_was_said_is_written_down_and_not_
     assert phase(decision) == "Starting"
 
 
-def test_nothing_is_started_beside_pods_of_an_earlier_job_of_that_name() -> None:
-    decision = decided(a_job().with_(pods=(a_pod(phase="Running"),)))
+@pytest.mark.parametrize("job", [a_job(), a_job().suspended(), a_job().cancelled()], ids=["-", "suspend", "cancel"])
+@pytest.mark.parametrize("where", ["pods", "left_over"], ids=["of the first attempt", "of a later one"])
+def test_nothing_happens_beside_pods_of_an_earlier_job_of_that_name(job: JobSeen, where: str) -> None:
+    seen = job.with_(**{where: (a_pod(phase="Running", delete_by=NOW),)})
+    decision = decided(seen)
     assert kinds(decision) == []
+    assert (phase(decision), reason_of(decision, "Running")) == ("Pending", "WaitingForPods")
+    assert reasons(decision) == ["WaitingForPods"]
+    assert decision.again_after == 30
+    assert decided(seen.with_(status=decision.status)).status is None
+
+
+def test_pods_that_are_gone_are_waited_for_no_longer() -> None:
     assert kinds(decided(a_job().with_(pods=(a_pod(phase="Running").as_gone(),)))) == ["NetworkPolicy", "Job"]
 
 
@@ -354,10 +365,11 @@ def test_pods_that_a_queue_told_to_end_are_no_start_of_the_next_run() -> None:
     job = a_job().running()
     preempted = decided(job.queued()).status
     assert preempted is not None
-    pod = replace(job.build().pods[0], delete_by=NOW + timedelta(minutes=5), delete_asked=NOW)
+    created = NOW - timedelta(hours=1)
+    pod = replace(job.build().pods[0], created=created, delete_by=NOW + timedelta(minutes=5), delete_asked=NOW)
     again = decided(a_job().starting().with_(status=preempted, pods=(pod,)))
     assert phase(again) == "Starting"
-    said = a_job().starting().ended("Interrupted", 14, run=1, step=120).build().pods
+    said = a_job().starting().ended("Interrupted", 14, run=1, step=120).with_pods(created=created).build().pods
     last = decided(a_job().starting().with_(status=again.status, pods=said)).status
     assert last is not None
     assert last.history is not None
@@ -377,6 +389,21 @@ def test_a_preemption_that_nobody_saw_is_written_down() -> None:
     assert decision.status.restarts is not None
     assert (decision.status.restarts.disruptions, decision.status.restarts.failures) == (1, 0)
     assert [note.reason for note in decision.notes] == ["Preempted"]
+
+
+def test_time_between_runs_that_nobody_saw_is_no_active_time() -> None:
+    """The second run, too, ended while no operator ran."""
+    job = a_job().running(since=3600).reporting(updated_at=times.text(NOW - timedelta(minutes=50)), step=10)
+    heard = decided(job).status
+    child = job.build().child
+    assert child is not None
+    again = job.with_(status=heard, report=None, child=replace(child, started=NOW - timedelta(seconds=30)))
+    ended = again.with_pods(started=NOW - timedelta(seconds=20), created=NOW - timedelta(seconds=25))
+    status = decided(ended.ended("Finished", run=2)).status
+    assert status is not None
+    assert status.history is not None
+    assert [(line.run, line.reason) for line in status.history] == [(None, "Preempted"), (2, "Finished")]
+    assert status.active_seconds == 10 * 60 + 20
 
 
 def test_a_node_whose_clock_is_behind_has_preempted_nothing() -> None:
@@ -441,7 +468,6 @@ def test_active_time_adds_up_to_the_deadline() -> None:
     before = decided(job)
     assert before.delete == ()
     assert before.again_after == pytest.approx(10)
-    assert [child.name for child in decided(job, later=11).delete] == ["python-coder-1"]
     assert phase(decided(job.ended("Interrupted", 14))) == "Retrying"
     late = job.with_spec(activeDeadlineSeconds=80)
     ended = decided(late.ended("Interrupted", 14))
@@ -449,6 +475,37 @@ def test_active_time_adds_up_to_the_deadline() -> None:
     assert ended.status is not None
     assert ended.status.failure is not None
     assert ended.status.failure.reason == "DeadlineExceeded"
+
+
+@pytest.mark.parametrize(("kind", "code"), [("Interrupted", 14), (None, 137)], ids=["saved", "killed after its grace"])
+def test_a_deadline_that_was_written_down_holds_whatever_the_clock_of_the_node_says(
+    kind: str | None, code: int
+) -> None:
+    job = a_job().with_spec(activeDeadlineSeconds=60).running(since=61)
+    first = decided(job)
+    assert (first.delete, reasons(first)) == ((), [])
+    assert first.status is not None
+    assert first.status.failure is not None
+    assert first.status.failure.reason == "DeadlineExceeded"
+    intended = job.with_(status=first.status)
+    second = decided(intended)
+    assert [child.name for child in second.delete] == ["python-coder-1"]
+    assert second.again_after is not None
+    assert second.again_after > 1, "its pods have their grace"
+    early = NOW - timedelta(seconds=20)
+    ended = intended.ended(kind, code).with_pods(finished=early, delete_asked=early)
+    last = decided(ended)
+    assert last.status is not None
+    assert (last.status.phase, reason_of(last, "Failed"), reasons(last)) == (
+        "Failed",
+        "DeadlineExceeded",
+        ["DeadlineExceeded"],
+    )
+    assert last.status.history is not None
+    assert last.status.history[-1].reason == "DeadlineExceeded"
+    assert phase(decided(ended.cancelled())) == "Cancelled"
+    assert phase(decided(ended.with_spec(activeDeadlineSeconds=3600))) == "Retrying", "it was raised in time"
+    assert phase(decided(intended.ended("Finished"))) == "Succeeded"
 
 
 def test_a_queue_or_a_pause_uses_no_active_time() -> None:

@@ -13,6 +13,7 @@ from finetune_api.v1alpha1.status import Failure, FineTuneJobStatus, Restarts
 from finetune_operator import times
 from finetune_operator.decide import TERMINAL, decide
 from finetune_operator.draft import Decision
+from finetune_operator.observe import _is_settled
 from finetune_operator.policies.ends import CREATED
 from finetune_operator.settings import Settings
 from tests.builders.observations import NOW, JobSeen, a_job, past
@@ -285,7 +286,7 @@ def test_pods_torn_down_after_the_start_deadline_do_not_hide_it(code: int) -> No
             "StartDeadlineExceeded",
             100,
         ),
-        (a_job().with_spec(activeDeadlineSeconds=100).running(since=0), "", "delete", 100),
+        (a_job().with_spec(activeDeadlineSeconds=100).running(since=0), "", "DeadlineExceeded", 100),
         (a_job().with_status(history=[past("Crash")], restarts=Restarts(total=1, failures=1)), "", "create", 10),
         (
             a_job()
@@ -335,6 +336,24 @@ def test_every_combination_keeps_the_rules() -> None:
             decision = decide(seen, SETTINGS, NOW + timedelta(seconds=later))
             broken = _broken_rules(seen.status, decision, alive=not all(pod.ended for pod in seen.pods))
             assert not broken, f"{what}, {later} s later: {broken}"
+
+
+def test_a_job_that_is_not_even_parsed_any_more_is_one_with_which_nothing_is_left_to_be_done() -> None:
+    """Most jobs are like that at a restart; whether they are is told from a few fields of the document."""
+    told = set()
+    for phase, deleting, ttl, observed in product(sorted(TERMINAL), (False, True), (None, 0, 100), (None, 1, 2)):
+        status = {"phase": phase, "completionTime": times.text(NOW), "observedGeneration": observed}
+        job = a_job().with_(status=FineTuneJobStatus.model_validate(status), deleting=deleting, generation=2)
+        if ttl is not None:
+            job = job.with_spec(ttlSecondsAfterFinished=ttl)
+        seen = job.build()
+        assert seen.spec is not None
+        metadata = {"generation": 2, **({"deletionTimestamp": times.text(NOW)} if deleting else {})}
+        settled = _is_settled({"metadata": metadata, "spec": seen.spec.dump(), "status": status})
+        nothing = decided(job) == Decision()
+        assert settled == (nothing and (observed == 2 or not deleting)), (phase, deleting, ttl, observed)
+        told.add(settled)
+    assert told == {True, False}
 
 
 def _broken_rules(before: FineTuneJobStatus, decision: Decision, alive: bool) -> list[str]:
