@@ -54,5 +54,10 @@ def _name(event: str, arguments: tuple[Any, ...], root: str) -> str | None:
     texts = [text if isinstance(text, str) else os.fsdecode(text) for text in texts]
     if not any(text.startswith(root) for text in texts):
         return None
-    # Numbers of steps, runs and processes are not what tells one kind of change from another.
-    return " ".join([event, *(re.sub(r"\d+", "N", text.removeprefix(root).lstrip("/")) for text in texts)])
+    return " ".join([event, *(_kind_of_name(text.removeprefix(root).lstrip("/")) for text in texts)])
+
+
+def _kind_of_name(path: str) -> str:
+    """Without what differs from run to run: the eight characters that tempfile draws; numbers of steps, runs and
+    processes."""
+    return re.sub(r"\d+", "N", re.sub(r"-[a-z0-9_]{8}(?=/|$)", "-drawn", path))

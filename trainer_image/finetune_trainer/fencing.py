@@ -99,7 +99,8 @@ class RunClaim:
         with self.fenced(), contextlib.suppress(FileNotFoundError):
             os.rename(path, kept)
         shutil.rmtree(kept, ignore_errors=True)
-        kept.unlink(missing_ok=True)
+        with self.fenced():
+            kept.unlink(missing_ok=True)
         self.check()
 
     def set_aside(self, path: Path, name: str) -> None:

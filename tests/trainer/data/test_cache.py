@@ -136,7 +136,7 @@ def test_of_several_processes_one_works_and_all_read_its_files(tmp_path: Path) -
 
 def test_a_process_that_waits_for_another_says_so_and_shows_no_life_of_its_own(tmp_path: Path) -> None:
     said = []
-    with (tmp_path / "key.lock").open("w") as other:
+    with (tmp_path / "key.3.lock").open("w") as other:
         fcntl.flock(other, fcntl.LOCK_EX)
 
         @contextmanager
@@ -146,9 +146,16 @@ def test_a_process_that_waits_for_another_says_so_and_shows_no_life_of_its_own(t
             yield
             said.append("goes on")
 
-        obtain(tmp_path, "key", lambda place: {"by": said.copy()}, waiting)
-    obtain(tmp_path, "key", lambda place: {}, waiting)
+        obtain(tmp_path, "key", lambda place: {"by": said.copy()}, run=3, waiting=waiting)
+    obtain(tmp_path, "key", lambda place: {}, run=3, waiting=waiting)
     assert said == ["waits", "goes on"], "once, and not where the entry is there"
+
+
+def test_a_run_does_not_wait_for_an_older_one_that_was_cut_off_with_its_lock(tmp_path: Path) -> None:
+    with (tmp_path / "key.3.lock").open("w") as older:
+        fcntl.flock(older, fcntl.LOCK_EX)
+        _, record = obtain(tmp_path, "key", lambda place: {"by": 4}, run=4, waiting=pytest.fail)
+    assert record == {"by": 4}
 
 
 def test_importing_the_package_loads_no_heavy_library() -> None:

@@ -26,16 +26,22 @@ Waiting = Callable[[], contextlib.AbstractContextManager[None]]
 
 
 def obtain(
-    directory: Path, key: str, build: Callable[[Path], dict[str, Any]], waiting: Waiting = contextlib.nullcontext
+    directory: Path,
+    key: str,
+    build: Callable[[Path], dict[str, Any]],
+    *,
+    run: int = 0,
+    waiting: Waiting = contextlib.nullcontext,
 ) -> tuple[Path, dict[str, Any]]:
     """The directory of the entry `key` and its record; `build` fills it where it is not there yet.
 
     `build` gets an empty directory to write to and returns the record. Its errors pass through to the caller that ran
-    it; a waiting process then tries itself and gets the same error. `waiting` is entered while another one works.
+    it; a waiting process then tries itself and gets the same error. `waiting` is entered while another one works. Only
+    processes of the same `run` wait for one another: a run that was cut off may hold its lock for ever.
     """
     entry = directory / key
     directory.mkdir(parents=True, exist_ok=True)
-    with _alone(directory / f"{key}.lock", lambda: (entry / _META).exists(), waiting):
+    with _alone(directory / f"{key}.{run}.lock", lambda: (entry / _META).exists(), waiting):
         record = _record(entry)
         if record is None:
             record = _filled(directory, entry, build)

@@ -58,6 +58,7 @@ def prepare(
     *,
     maximum_length: int,
     heartbeat: Callable[[int], None],
+    run: int = 0,
     waiting: Waiting = nullcontext,
     cache_directory: Path | None = None,
     revisions: Mapping[str, str] | None = None,
@@ -65,7 +66,8 @@ def prepare(
     """Reads, checks, splits and tokenises the data of a job, or takes what an earlier call left in the cache.
 
     Every process of a job calls it; on each node one works and the others wait for its files. `maximum_length` is in
-    tokens. `heartbeat` gets rising numbers of rows, `waiting` is entered while another process works. `cache_directory` is by default `cache/` in the directory of the
+    tokens. `heartbeat` gets rising numbers of rows, `waiting` is entered while another process works.
+    `cache_directory` is by default `cache/` in the directory of the
     run; `revisions` pins hub data sets to the commits of run.json. The tokenizer's chat_template is set to the one
     that was used, so that it is saved with the result.
 
@@ -85,7 +87,7 @@ def prepare(
         return _build(config, tokenizer, template, maximum_length, heartbeat, pinned, directory)
 
     directory = cache_directory or Path(config.mounts.output) / config.fingerprint / "cache"
-    entry, record = obtain(directory / "data", entry_name, build, waiting)
+    entry, record = obtain(directory / "data", entry_name, build, run=run, waiting=waiting)
     if record["chatTemplate"] is not None:
         tokenizer.chat_template = record["chatTemplate"]
     sides = {side: _open(entry / f"{side}.arrow") if side in record["rows"] else None for side in SIDES}

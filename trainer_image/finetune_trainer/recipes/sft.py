@@ -58,6 +58,7 @@ def train(rank: Rank) -> dict[str, Any]:
     longest = sequence_limit(hyper.max_sequence_length or 2048, model_config, tokenizer)
     data = prepare(
         config, tokenizer, maximum_length=longest, heartbeat=rank.heartbeat, waiting=rank.heartbeat.waiting,
+        run=world.from_leader(rank.run),
         revisions=earlier.revisions if earlier else None,
     )  # fmt: skip
     for warning in data.warnings:
