@@ -30,7 +30,8 @@ class WorkQueue(Generic[K]):
         self._heap: list[tuple[float, int, K]] = []
         self._order = 0
         self._failures: dict[K, int] = {}
-        self._wake = asyncio.Event()
+        self._workers: deque[asyncio.Future[None]] = deque()
+        self._alarm: tuple[float, asyncio.TimerHandle] | None = None
         self._rest = asyncio.Event()
 
     def add(self, key: K) -> None:
@@ -39,8 +40,7 @@ class WorkQueue(Generic[K]):
             return
         self._dirty.add(key)
         if key not in self._working:
-            self._ready.append(key)
-            self._wake.set()
+            self._hand_out(key)
 
     def add_after(self, key: K, seconds: float) -> None:
         """Asks for the key to be worked on after a time; of several times the earliest counts."""
@@ -50,7 +50,8 @@ class WorkQueue(Generic[K]):
         self._due[key] = due
         self._order += 1
         heapq.heappush(self._heap, (due, self._order, key))
-        self._wake.set()
+        if self._workers:
+            self._set_alarm(due)
 
     def forget(self, key: K) -> None:
         """Drops what is planned for the key and what is known of its failures."""
@@ -72,21 +73,21 @@ class WorkQueue(Generic[K]):
     async def get(self) -> K:
         """The next key, once there is one. The caller says `done` afterwards."""
         while True:
-            delay = self._release_due()
+            self._release_due()
             if self._ready:
-                key = self._ready.popleft()
-                self._dirty.discard(key)
-                self._working[key] = self._clock()
-                return key
-            self._wake.clear()
-            if delay is None:
-                await self._wake.wait()
-            else:
-                try:
-                    async with asyncio.timeout(delay):
-                        await self._wake.wait()
-                except TimeoutError:
-                    continue
+                break
+            worker = asyncio.get_running_loop().create_future()
+            self._workers.append(worker)
+            try:
+                await worker
+            except asyncio.CancelledError:
+                if worker.done() and not worker.cancelled():
+                    self._wake_one()  # in its place
+                raise
+        key = self._ready.popleft()
+        self._dirty.discard(key)
+        self._working[key] = self._clock()
+        return key
 
     async def idle(self) -> None:
         """Returns once nothing waits for a worker and nothing is worked on."""
@@ -98,8 +99,7 @@ class WorkQueue(Generic[K]):
         """Ends the work on a key; gives it out again when it was added meanwhile."""
         self._working.pop(key, None)
         if key in self._dirty:
-            self._ready.append(key)
-            self._wake.set()
+            self._hand_out(key)
         elif not self._ready and not self._working:
             self._rest.set()
 
@@ -111,8 +111,20 @@ class WorkQueue(Generic[K]):
         """Seconds that the oldest unfinished piece of work has taken; 0 when nothing is worked on."""
         return max((self._clock() - since for since in self._working.values()), default=0.0)
 
-    def _release_due(self) -> float | None:
-        """Makes what is due ready. Returns the seconds until the next, or None."""
+    def _hand_out(self, key: K) -> None:
+        self._ready.append(key)
+        self._wake_one()
+
+    def _wake_one(self) -> None:
+        """Wakes a worker that waits, one for each key: all of them would ask in vain."""
+        while self._workers:
+            worker = self._workers.popleft()
+            if not worker.done():
+                worker.set_result(None)
+                return
+
+    def _release_due(self) -> None:
+        """Makes what is due ready, and has itself called when the next is."""
         now = self._clock()
         while self._heap:
             due, _, key = self._heap[0]
@@ -123,5 +135,19 @@ class WorkQueue(Generic[K]):
                 del self._due[key]
                 self.add(key)
             else:
-                return due - now
-        return None
+                self._set_alarm(due)
+                return
+
+    def _set_alarm(self, due: float) -> None:
+        """Has what is due released then; an alarm that comes earlier sees to the later ones."""
+        if self._alarm is not None:
+            set_for, timer = self._alarm
+            if set_for <= due and not timer.cancelled():
+                return
+            timer.cancel()
+        timer = asyncio.get_running_loop().call_later(due - self._clock(), self._ring)
+        self._alarm = (due, timer)
+
+    def _ring(self) -> None:
+        self._alarm = None
+        self._release_due()

@@ -112,3 +112,40 @@ async def test_it_is_idle_once_nothing_waits_and_nothing_is_worked_on(queue: Wor
         assert not rest.done()
         queue.done(key)
     await rest
+
+
+async def test_of_many_waiting_workers_one_is_woken_for_a_key(queue: WorkQueue[str]) -> None:
+    workers = [asyncio.create_task(queue.get()) for _ in range(3)]
+    await asyncio.sleep(0)
+    queue.add("a")
+    queue.add("b")
+    assert await asyncio.gather(*workers[:2]) == ["a", "b"]
+    assert not workers[2].done()
+    workers[2].cancel()
+
+
+async def test_a_worker_that_goes_as_it_is_woken_leaves_the_key_to_another(queue: WorkQueue[str]) -> None:
+    going, staying = (asyncio.create_task(queue.get()) for _ in range(2))
+    await asyncio.sleep(0)
+    queue.add("a")
+    going.cancel()
+    assert await staying == "a"
+
+
+async def test_a_waiting_worker_gets_what_becomes_due() -> None:
+    queue: WorkQueue[str] = WorkQueue()
+    waiting = [asyncio.create_task(queue.get()) for _ in range(2)]
+    await asyncio.sleep(0)
+    queue.add_after("later", 0.02)
+    queue.add_after("sooner", 0.01)
+    assert await asyncio.gather(*waiting) == ["sooner", "later"]
+
+
+async def test_what_is_planned_while_a_woken_worker_goes_away_empty_comes_too() -> None:
+    queue: WorkQueue[str] = WorkQueue()
+    slow = asyncio.create_task(queue.get())
+    await asyncio.sleep(0)
+    queue.add("a")
+    assert await queue.get() == "a"  # before the worker that was woken for it
+    queue.add_after("b", 0.01)
+    assert await slow == "b"
