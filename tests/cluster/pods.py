@@ -1,6 +1,8 @@
 """Plays the part of a kubelet in tests that have none: writes pod status through the API; runs nothing."""
 
+import itertools
 import json
+import os
 import threading
 from collections.abc import Callable
 from contextlib import suppress
@@ -13,6 +15,9 @@ from kubernetes import client, watch
 from tests.cluster.errors import ClusterError
 
 NODE = "played-node"
+# Tests that run at the same time must not answer for one another's pods: a range for each process of pytest-xdist.
+_RANGE = 20 + int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+_ADDRESSES = itertools.count(1)
 _INDEX = "batch.kubernetes.io/job-completion-index"
 _JOB = "batch.kubernetes.io/job-name"
 
@@ -36,7 +41,6 @@ class PodPlayer:
         self._ended: set[str] = set()
         self._hold = False
         self._end: tuple[int, str] = (143, "")
-        self._addresses = 0
 
     def __enter__(self) -> "PodPlayer":
         create_played_node(self._core)
@@ -170,9 +174,8 @@ class PodPlayer:
         )
 
     def _address(self) -> str:
-        with self._changed:
-            self._addresses += 1
-            return f"127.20.{self._addresses // 250}.{self._addresses % 250 + 1}"
+        high, low = divmod(next(_ADDRESSES), 250)
+        return f"127.{_RANGE}.{high % 250}.{low + 1}"
 
     def _live(self, job: str | None, running: bool | None) -> list[client.V1Pod]:
         def wanted(pod: client.V1Pod) -> bool:
