@@ -120,7 +120,7 @@ class Ranks:
         job.results.create()
         self.run = RunClaim.take(job.results, config).number
         self.scratch = Path(tempfile.mkdtemp(prefix="ranks-", dir=job.volume))
-        port = _free_port()
+        port = free_port()
         self.pids = [self._fork(config, rank, count, port, before) for rank in range(count)]
         self.statuses: dict[int, int] = {}
 
@@ -195,7 +195,7 @@ class Ranks:
         return "\n".join(path.read_text("utf-8", "replace") for path in sorted(self.scratch.glob("log-*")))
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]

@@ -18,7 +18,7 @@ import psutil
 from finetune_api.trainer_contract import AttemptRecord, ExitCode, ProgressReport
 from finetune_trainer.records import read_progress
 
-from .attempts import PATIENCE_SECONDS, AJob, _free_port
+from .attempts import PATIENCE_SECONDS, AJob, free_port
 
 FOR_EVER = 1_000_000.0
 """Seconds: a timeout that no test would live to see."""
@@ -56,6 +56,7 @@ class Pod:
             "PET_MASTER_ADDR": "127.0.0.1",
             "PET_MASTER_PORT": str(ports[0]),
             "FINETUNE_GANG_PORT": str(ports[1]),
+            "FINETUNE_GANG_TOKEN": "the uid of the Job",
         }
         self.pid = os.fork()
         if self.pid == 0:
@@ -93,7 +94,7 @@ class Pod:
 
     @property
     def log(self) -> str:
-        return self._log.read_text("utf-8", "replace")
+        return self._log.read_text("utf-8", "replace") if self._log.exists() else ""
 
     def kill(self) -> None:
         """SIGKILL to the supervisor; its ranks go with it."""
@@ -142,13 +143,19 @@ class Pods(list[Pod]):
 @contextmanager
 def pods(
     job: AJob, *, nodes: int = 1, ranks: int = 1, hang_seconds: float = FOR_EVER,
-    before: Callable[[int], None] = lambda _: None,
+    before: Callable[[int], None] = lambda _: None, ports: tuple[int, int] | None = None, cable: int | None = None,
 ) -> Iterator[Pods]:  # fmt: skip
-    """An attempt of `nodes` pods with `ranks` ranks each; whatever is left of it is killed."""
+    """An attempt of `nodes` pods with `ranks` ranks each; whatever is left of it is killed.
+
+    `ports`: where the ranks and the supervisors meet. `cable`: a port by which the others reach the latter.
+    """
     world = {"device": "CPU", "nodes": nodes, "processesPerNode": ranks}
-    ports = (_free_port(), _free_port())
+    ports = ports or (free_port(), free_port())
     of_nodes = job.with_config(world=world)
-    started = Pods(Pod(of_nodes, ports, node, nodes, hang_seconds, before) for node in range(nodes))
+    started = Pods(
+        Pod(of_nodes, (ports[0], cable if node and cable else ports[1]), node, nodes, hang_seconds, before)
+        for node in range(nodes)
+    )
     try:
         yield started
     finally:
@@ -171,9 +178,10 @@ def _supervise(
         os.environ |= environment
         logging.getLogger().handlers.clear()
         tempfile.tempdir = None
-        from finetune_trainer import activity, ranks, supervisor, watch
+        from finetune_trainer import activity, gang, ranks, supervisor, watch
 
         watch.SECONDS_FOR_THE_OTHERS = FOR_EVER
+        gang.SECONDS_TO_RETURN = FOR_EVER
         activity.INTERVAL_SECONDS = 0.5
         watch.Watch._limit = property(lambda _: hang_seconds(), lambda *_: None)  # type: ignore[assignment]  # while it runs
         ranks.begin = lambda environment, errors: _begin(environment, errors, before)

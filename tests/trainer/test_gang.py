@@ -14,7 +14,8 @@ import pytest
 
 from finetune_api.trainer_contract import EndKind, ExitCode
 
-from .attempts import AJob, Ranks
+from .attempts import AJob, Ranks, free_port
+from .cable import Cable
 from .pods import pods
 from .test_resume import assert_same_end
 
@@ -38,7 +39,11 @@ def test_a_gang_of_two_pods_is_ended_at_once_by_any_death_and_continues_with_equ
 ) -> None:
     job = a_gang(tmp_path, models)
 
-    with pods(job, nodes=2) as gang:
+    ports = (free_port(), free_port())
+    with Cable.in_a_process(ports[1]) as (cable, cutter), pods(job, nodes=2, ports=ports, cable=cable) as gang:
+        gang.until(lambda: "The line to node 1 is there" in gang.logs, "the line")
+        os.kill(cutter, signal.SIGUSR1)
+        gang.until(lambda: "The line to node 1 is there again" in gang.logs, "the line after it was cut")
         gang.until_step(3)
         left = [rank for pod in gang for rank in pod.ranks]
         gang[1].ranks[0].kill()
@@ -57,7 +62,7 @@ def test_a_gang_of_two_pods_is_ended_at_once_by_any_death_and_continues_with_equ
         (survivor,) = gang.wait()
         assert survivor.collateral, gang.logs
         assert (survivor.rank, survivor.node, survivor.message) == (
-            None, 0, "Node 0 was lost: its supervisor ended without a word.",
+            None, 0, "Node 0 was lost: its supervisor ended without a word or cannot be reached.",
         )  # fmt: skip
         psutil.wait_procs(left, timeout=30)
         assert not any(map(psutil.Process.is_running, left)), "ranks go with their supervisor"

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from finetune_api.trainer_contract import (
     CONFIG_VARIABLE,
     CONTRACT_VERSION,
+    GANG_TOKEN_VARIABLE,
     TERMINATION_MESSAGE_PATH,
     TrainerConfig,
 )
@@ -70,6 +71,8 @@ class Place:
     master_port: int
     gang_port: int = 0
     """Where the supervisor of node 0 listens for those of the others; beside the port on which the ranks meet."""
+    gang_token: str = field(default="", repr=False)
+    """By which they know one another."""
 
     @property
     def world_size(self) -> int:
@@ -87,6 +90,7 @@ class Place:
                 master_address=os.environ.get("PET_MASTER_ADDR") or "127.0.0.1",
                 master_port=(port := int(os.environ.get("PET_MASTER_PORT") or DEFAULT_PORT)),
                 gang_port=int(os.environ.get(GANG_PORT_VARIABLE) or port + 1),
+                gang_token=os.environ.get(GANG_TOKEN_VARIABLE, ""),
             )
         except ValueError as error:
             raise ConfigError(f"A PET_ variable or {GANG_PORT_VARIABLE} is no number: {error}") from error

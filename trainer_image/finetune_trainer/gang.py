@@ -1,7 +1,8 @@
-"""The line between the supervisors of an attempt of several nodes: what one sees, all know at once.
+"""The lines between the supervisors of an attempt of several nodes: what one sees, all know at once.
 
-Node 0 listens, the others call it. A line that breaks without a word says that the node at its other end is gone. What
-follows from a message is decided in watch.py.
+Node 0 listens, the others call it. A line that breaks without a good-bye is called again for a while: a network has
+moments of which the ranks need not die. Where nobody is left to answer, or the line stays broken, the node at its other
+end is lost. What follows from a message is decided in watch.py.
 """
 
 from __future__ import annotations
@@ -10,53 +11,57 @@ import contextlib
 import logging
 import queue
 import socket
-import struct
 import threading
 import time
 from collections.abc import Callable
-from typing import Any, BinaryIO, Literal
+from dataclasses import dataclass
+from typing import Any
 
-from finetune_api.trainer_contract import ContractModel, EndKind
+from finetune_api.trainer_contract import EndKind
 
-from .hangs import Sight
-from .verdict import Verdict
+from .greeting import Hello, Identity, introduce, meet
+from .line import Line
+from .messages import Message
 
 logger = logging.getLogger(__name__)
 
-_LONGEST_MESSAGE = 1024 * 1024
-_SECONDS_TO_CONNECT, _SECONDS_TO_GREET, _SECONDS_TO_SEND = 5.0, 10.0, 5
+SECONDS_TO_RETURN = 20.0
+"""How long a line may be broken before the node at its other end counts as lost."""
+_SECONDS_TO_CONNECT, _SECONDS_TO_GREET = 5.0, 10.0
+_SECONDS_BETWEEN_CALLS = 0.2
 _SECONDS_UNTIL_A_WARNING = 60.0
-# A node that lost its power closes no connection: after about a minute without an answer its line counts as broken.
-_IDLE_SECONDS, _PROBE_SECONDS, _PROBES = 15, 5, 9
+# A port that was open and refuses twice has nobody behind it any more.
+_REFUSALS = 2
+_MOST_STRANGERS = 64
 
 
-class Message(ContractModel):
-    """What a supervisor says. Of another job or attempt it is not heard."""
+@dataclass
+class _Peer:
+    """Another node's supervisor that was met."""
 
-    uid: str = ""
-    attempt: int = 0
-    node: int = 0
-    """Who speaks; of `lost`, who is gone."""
-    say: Literal["here", "cause", "leaving", "lost", "silent", "look", "sights"]
-    cause: Verdict | None = None
-    kind: EndKind | None = None
-    """Of `leaving`: how the ranks there ended."""
-    look: int = 0
-    """Number of a look at all ranks, asked for with `look` and answered with `sights`."""
-    sights: tuple[Sight, ...] = ()
+    instance: str
+    door: tuple[str, int]
+    """Where it listens as long as it is there."""
+    line: Line | None = None
+    """None while it is broken."""
+    met: bool = False
+    over: bool = False
+    """It has said good-bye, or is lost."""
 
 
 class Gang:
-    """This node's end of the lines."""
+    """This node's ends of the lines."""
 
-    def __init__(self, uid: str, attempt: int, node: int, wake: Callable[[], None]) -> None:
-        self._uid, self._attempt, self.node = uid, attempt, node
+    def __init__(self, me: Identity, wake: Callable[[], None], seconds_to_return: float | None = None) -> None:
+        self._me = me
         self._wake = wake
+        self._seconds_to_return = SECONDS_TO_RETURN if seconds_to_return is None else seconds_to_return
         self._heard: queue.SimpleQueue[Message] = queue.SimpleQueue()
-        self._lines: dict[int, socket.socket] = {}
+        self._peers: dict[int, _Peer] = {}
         self._lock = threading.Lock()
         self._owed: list[Message] = []
-        self._left: set[int] = set()
+        self._strangers = threading.BoundedSemaphore(_MOST_STRANGERS)
+        self._warned: set[str] = set()
         self._closed = False
 
     def listen(self, host: str, port: int) -> None:
@@ -64,28 +69,37 @@ class Gang:
         everywhere = not host and socket.has_dualstack_ipv6()
         family = socket.AF_INET6 if everywhere else socket.AF_INET
         server = socket.create_server((host, port), family=family, dualstack_ipv6=everywhere)
-        self._start(self._let_in, server)
+        self._start(self._answer, server, self._greet)
 
     def call(self, address: str, port: int) -> None:
         """Any other node: calls node 0 until it answers, beside everything else."""
-        self._start(self._reach, address, port)
+        everywhere = socket.has_dualstack_ipv6()
+        family = socket.AF_INET6 if everywhere else socket.AF_INET
+        # Nobody speaks here: that the port is open says that this supervisor is there.
+        door = socket.create_server(("", 0), family=family, dualstack_ipv6=everywhere)
+        self._start(self._answer, door, socket.socket.close)
+        self._start(self._keep_calling, (address, port), door.getsockname()[1])
 
     @property
     def others(self) -> set[int]:
         """The nodes that can be spoken to now."""
         with self._lock:
-            return set(self._lines)
+            return {node for node, peer in self._peers.items() if peer.line is not None}
 
-    def tell(self, message: Message, besides: int | None = None) -> None:
-        """To all nodes (node 0) or to node 0 (the others). Who comes later hears of a cause as well."""
-        signed = message.model_copy(update={"uid": self._uid, "attempt": self._attempt, "node": self.node})
+    @property
+    def away(self) -> set[int]:
+        """The nodes whose line is broken, and may come back."""
         with self._lock:
-            lines = dict(self._lines)
-            if message.say == "cause":
-                self._owed.append(signed)
-        for node, line in lines.items():
-            if node != besides:
-                self._send(line, signed)
+            return {node for node, peer in self._peers.items() if peer.line is None and not peer.over}
+
+    def tell(self, message: Message) -> None:
+        """To all nodes (node 0) or to node 0 (the others). Who comes later, or back, hears of an end as well."""
+        with self._lock:
+            lines = [peer.line for peer in self._peers.values() if peer.line is not None]
+            if message.say in ("cause", "leaving"):
+                self._owed.append(message)
+        for line in lines:
+            message.send(line)
 
     def heard(self) -> list[Message]:
         """What has come in since the last call; a message `lost` for a node that went without a word."""
@@ -96,99 +110,160 @@ class Gang:
         return found
 
     def close(self, kind: EndKind) -> None:
-        """Says good-bye: from now on this node's silence means nothing."""
+        """Says good-bye, also to who is just away: from now on this node's silence means nothing."""
         self.tell(Message(say="leaving", kind=kind))
+        deadline = time.monotonic() + self._seconds_to_return
+        while self.away and time.monotonic() < deadline:
+            time.sleep(_SECONDS_BETWEEN_CALLS / 4)
         with self._lock:
             self._closed = True
-            lines = list(self._lines.values())
+            lines = [peer.line for peer in self._peers.values() if peer.line is not None]
         for line in lines:
-            with contextlib.suppress(OSError):
-                line.shutdown(socket.SHUT_WR)
+            line.finish()
 
-    def _start(self, work: Callable[..., None], *arguments: Any) -> None:
-        threading.Thread(target=work, args=arguments, name="gang", daemon=True).start()
+    # -- node 0
 
-    def _let_in(self, server: socket.socket) -> None:
+    def _answer(self, server: socket.socket, then: Callable[[socket.socket], object]) -> None:
         while True:
-            line, _ = server.accept()
-            self._start(self._greet, line)
-
-    def _greet(self, line: socket.socket) -> None:
-        line.settimeout(_SECONDS_TO_GREET)
-        reader = line.makefile("rb")
-        hello = self._read(reader)
-        if hello is None or hello.say != "here":
-            line.close()
-            return
-        self._follow(line, reader, hello.node)
-
-    def _reach(self, address: str, port: int) -> None:
-        began, warned = time.monotonic(), False
-        while not self._closed:
             try:
-                line = socket.create_connection((address, port), _SECONDS_TO_CONNECT)
-            except OSError as error:
-                if not warned and time.monotonic() - began > _SECONDS_UNTIL_A_WARNING:
-                    warned = True
-                    logger.warning(
-                        "Node 0 cannot be reached at %s:%d (%s): of the end of other nodes' ranks this one will hear "
-                        "late. Pods of a job must be let through to one another.", address, port, error,
-                    )  # fmt: skip
-                time.sleep(0.2)
+                connection, _ = server.accept()
+            except OSError as error:  # of that connection, or no more descriptors for the moment
+                logger.debug("A call could not be taken: %s", error)
+                time.sleep(_SECONDS_BETWEEN_CALLS)
                 continue
-            here = Message(say="here", uid=self._uid, attempt=self._attempt, node=self.node)
-            if self._send(line, here):
-                self._follow(line, line.makefile("rb"), 0)
-                return
+            then(connection)
 
-    def _follow(self, line: socket.socket, reader: BinaryIO, node: int) -> None:
-        """Hears a node out."""
-        _keep_alive(line)
-        with self._lock:
-            self._lines[node] = line
-            owed = list(self._owed)
-        for message in owed:
-            self._send(line, message)
-        while (heard := self._read(reader)) is not None:
-            if heard.say == "leaving":
-                self._left.add(node)
-            self._put(heard)
-        with self._lock:
-            self._lines.pop(node, None)
-        if node not in self._left:
-            self._put(Message(say="lost", node=node))
+    def _greet(self, connection: socket.socket) -> None:
+        if self._strangers.acquire(blocking=False):
+            self._start(self._let_in, connection)
+        else:
+            connection.close()
 
-    def _read(self, reader: BinaryIO) -> Message | None:
-        """The next message of this attempt; None when the line is closed, broken, or speaks of something else."""
+    def _let_in(self, connection: socket.socket) -> None:
+        line = Line(connection, _SECONDS_TO_GREET)
         try:
-            text = reader.readline(_LONGEST_MESSAGE)
-            message = Message.load(text) if text else None
-        except (OSError, ValueError):
-            return None
-        if message is None or (message.uid, message.attempt) != (self._uid, self._attempt):
-            return None
-        return message
-
-    def _send(self, line: socket.socket, message: Message) -> bool:
-        try:
-            with self._lock:
-                line.sendall(message.model_dump_json(by_alias=True, exclude_none=True).encode() + b"\n")
+            hello = meet(line, self._me, lambda hello: self._admits(hello, line))
         except OSError:
-            # What was cut off in the middle cannot be mended: the reader of this line, at both ends, is to notice.
-            with contextlib.suppress(OSError):
-                line.shutdown(socket.SHUT_RDWR)
-            return False
-        return True
+            hello = None
+        finally:
+            self._strangers.release()
+        if hello is None:
+            self._warn_once("Somebody who is no node of this attempt has called, and is not heard.")
+            line.cut()
+            return
+        with self._lock:
+            peer = self._peers[hello.node]
+        self._follow(hello.node, peer, line)
+        self._wait_for_return(hello.node, peer)
+
+    def _admits(self, hello: Hello, line: Line) -> bool:
+        """Whether the node that has called is the one that has this place."""
+        with self._lock:
+            peer = self._peers.setdefault(hello.node, _Peer(hello.instance, (line.host, hello.door)))
+        if peer.instance == hello.instance:
+            return not peer.over
+        if peer.line is None:
+            self._lose(hello.node, peer)  # in whose place this one has come
+        self._warn_once(f"A second node {hello.node} has called, and is not heard.")
+        return False
+
+    def _wait_for_return(self, node: int, peer: _Peer) -> None:
+        deadline, refusals = time.monotonic() + self._seconds_to_return, 0
+        while self._is_away(peer):
+            refusals = refusals + 1 if _refuses(peer.door) else 0
+            if refusals >= _REFUSALS or time.monotonic() > deadline:
+                self._lose(node, peer)
+                return
+            time.sleep(_SECONDS_BETWEEN_CALLS)
+
+    # -- the others
+
+    def _keep_calling(self, address: tuple[str, int], door: int) -> None:
+        """Calls node 0 until it answers, and again whenever the line breaks."""
+        peer: _Peer | None = None
+        since, refusals, warned = time.monotonic(), 0, False
+        while not self._closed and (peer is None or not peer.over):
+            problem = "it does not know this pod"
+            try:
+                line = Line(socket.create_connection(address, _SECONDS_TO_CONNECT), _SECONDS_TO_GREET)
+                if (instance := introduce(line, self._me, door)) is not None:
+                    with self._lock:
+                        peer = self._peers.setdefault(0, _Peer(instance, address))
+                    if peer.instance == instance:
+                        self._follow(0, peer, line)
+                        since, refusals = time.monotonic(), 0
+                        continue
+                    self._lose(0, peer)  # another one has its place
+                line.cut()
+            except OSError as error:
+                problem = str(error)
+                refusals = refusals + 1 if isinstance(error, ConnectionRefusedError) else 0
+            waited = time.monotonic() - since
+            if peer is not None and (refusals >= _REFUSALS or waited > self._seconds_to_return):
+                self._lose(0, peer)
+            elif peer is None and not warned and waited > _SECONDS_UNTIL_A_WARNING:
+                warned = True
+                logger.warning(
+                    "Node 0 cannot be reached at %s:%d (%s): of the end of other nodes' ranks this one will hear "
+                    "late. Pods of a job must be let through to one another.", *address, problem,
+                )  # fmt: skip
+            time.sleep(_SECONDS_BETWEEN_CALLS)
+
+    # -- both
+
+    def _follow(self, node: int, peer: _Peer, line: Line) -> None:
+        """Hears a node out, until its line ends."""
+        line.keep()
+        with self._lock:
+            former, peer.line = peer.line, line
+            again, peer.met = peer.met, True
+            for message in self._owed:
+                message.send(line)
+        logger.info("The line to node %d is there%s", node, " again" if again else "")
+        if former is not None:
+            former.cut()
+        while (heard := Message.receive(line)) is not None:
+            if heard.say == "leaving":
+                peer.over = True
+            self._put(heard.model_copy(update={"node": node}))
+        with self._lock:
+            broken = peer.line is line
+            peer.line = None if broken else peer.line
+        if broken and not peer.over:
+            logger.warning("The line to node %d is broken", node)
+        line.cut()
+
+    def _is_away(self, peer: _Peer) -> bool:
+        with self._lock:
+            return peer.line is None and not peer.over and not self._closed
+
+    def _lose(self, node: int, peer: _Peer) -> None:
+        with self._lock:
+            if peer.over or self._closed:
+                return
+            peer.over = True
+        self._put(Message(say="lost", node=node))
+
+    def _warn_once(self, warning: str) -> None:
+        with self._lock:
+            new = warning not in self._warned
+            self._warned.add(warning)
+        if new:
+            logger.warning(warning)
 
     def _put(self, message: Message) -> None:
         self._heard.put(message)
         self._wake()
 
+    def _start(self, work: Callable[..., None], *arguments: Any) -> None:
+        threading.Thread(target=work, args=arguments, name="gang", daemon=True).start()
 
-def _keep_alive(line: socket.socket) -> None:
-    line.settimeout(None)
-    line.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", _SECONDS_TO_SEND, 0))
-    line.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    for option, value in (("TCP_KEEPIDLE", _IDLE_SECONDS), ("TCP_KEEPINTVL", _PROBE_SECONDS), ("TCP_KEEPCNT", _PROBES)):
-        if hasattr(socket, option):
-            line.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)
+
+def _refuses(door: tuple[str, int]) -> bool:
+    try:
+        socket.create_connection(door, 1.0).close()
+    except ConnectionRefusedError:
+        return True
+    except OSError:
+        return False
+    return False

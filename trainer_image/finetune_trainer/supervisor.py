@@ -37,6 +37,7 @@ from .errors import FencedOff, UserError  # noqa: E402
 from .fencing import RunClaim  # noqa: E402
 from .files import write_atomically  # noqa: E402
 from .gang import Gang  # noqa: E402
+from .greeting import Identity  # noqa: E402
 from .ranks import Ranks  # noqa: E402
 from .records import RankRecord, attempt_record, progress_path, read_progress  # noqa: E402
 from .results import Results, timestamp  # noqa: E402
@@ -163,7 +164,8 @@ class Attempt:
             with suppress(BlockingIOError):
                 os.write(waker, b"m")
 
-        gang = Gang(config.job.uid, config.attempt, place.node, wake)
+        me = Identity(config.job.uid, config.attempt, place.node, place.nodes, place.gang_token)
+        gang = Gang(me, wake)
         if not self.leads:
             gang.call(place.master_address, place.gang_port)
             return gang

@@ -17,9 +17,10 @@ from pathlib import Path
 
 from finetune_api.trainer_contract import EndKind
 
-from .gang import Gang, Message
+from .gang import Gang
 from .hangs import Sight, Stacks, hang, seen, stalled
 from .heartbeats import HangWatch, Silence, heartbeat_path
+from .messages import Message
 from .ranks import RankProcess, Ranks
 from .records import RankRecord, now
 from .termination import Termination
@@ -126,16 +127,18 @@ class Watch:
     def _waits_for_a_cause(self) -> bool:
         """The ranks of this node have only noticed that another had gone: its node is to say why."""
         until = self._waits_for_cause_until
-        connected = self._gang is not None and bool(self._gang.others)
+        connected = self._gang is not None and bool(self._gang.others or self._gang.away)
         return self._cause is None and until is not None and connected and now() < until
 
-    def _take_cause(self, verdict: Verdict) -> None:
-        """The cause of the gang's end is known: tell the others and end everything here."""
+    def _take_cause(self, verdict: Verdict, told: Verdict | None = None) -> None:
+        """The cause of the gang's end is known: tell the others and end everything here. `told`: how it is said, where
+        not as the fault of a rank."""
         self._cause = verdict
         what = "a rank of another node" if verdict.rank is None else f"rank {verdict.rank}"
         logger.warning("The attempt ends for %s: %s", what, verdict.message or verdict.kind)
         if self._gang is not None:
-            self._gang.tell(Message(say="cause", cause=verdict.model_copy(update={"collateral": False})))
+            told = told or verdict.model_copy(update={"collateral": False})
+            self._gang.tell(Message(say="cause", cause=told))
         if verdict.kind is EndKind.HANG:
             self._stacks.log()
         self._kill()
@@ -167,7 +170,8 @@ class Watch:
         for message in self._gang.heard() if self._gang is not None else ():
             if message.say == "cause" and message.cause is not None and self._cause is None:
                 elsewhere = message.cause.node != self._node
-                self._take_cause(message.cause.model_copy(update={"collateral": elsewhere}))
+                here = message.cause.model_copy(update={"collateral": elsewhere or message.cause.collateral})
+                self._take_cause(here, told=message.cause)
             elif message.say == "lost" and self._cause is None:
                 self._lost(message.node)
             elif message.say == "leaving" and message.kind is EndKind.INTERRUPTED and self._ranks.running:
@@ -182,10 +186,12 @@ class Watch:
                 self._look.answers[message.node] = message.sights
 
     def _lost(self, node: int) -> None:
-        """A supervisor has gone without a word, and its ranks with it. What ended it only its cluster can say."""
+        """A supervisor has gone without a word, or cannot be reached. What ended it only its cluster can say; no rank
+        is known to have failed, there or here."""
         if self._ranks.running or self._waits_for_cause_until is not None:
-            message = f"Node {node} was lost: its supervisor ended without a word."
-            self._take_cause(Verdict(kind=EndKind.INTERNAL_ERROR, message=message, node=node, collateral=True))
+            message = f"Node {node} was lost: its supervisor ended without a word or cannot be reached."
+            lost = Verdict(kind=EndKind.INTERNAL_ERROR, message=message, node=node, collateral=True)
+            self._take_cause(lost, told=lost)
 
     # -- hangs
 
@@ -223,6 +229,8 @@ class Watch:
         if deaf and now() < look.until:
             return
         self._look = None
+        if self._gang is not None and self._gang.away.intersection(deaf):
+            return  # its line is broken just now: the next look will tell
         sights = [sight for answer in look.answers.values() for sight in answer]
         if stalled(sights, self._limit):
             self._take_hang(hang(sights, self._limit, deaf))

@@ -8,6 +8,7 @@ from typing import Any
 
 from finetune_api.trainer_contract import (
     CONFIG_VARIABLE,
+    GANG_TOKEN_VARIABLE,
     MAXIMUM_CONFIG_BYTES,
     JobIdentity,
     TrainerConfig,
@@ -51,8 +52,15 @@ def build(attempt: Attempt) -> list[dict[str, Any]]:
         )
     made = [{"name": CONFIG_VARIABLE, "value": encoded}, {"name": "HOME", "value": HOME}]
     made += [{"name": name, "value": value} for name, value in _torchrun(attempt).items()]
-    index = {"fieldRef": {"fieldPath": f"metadata.annotations['{names.COMPLETION_INDEX}']"}}
-    return [*made, {"name": "PET_NODE_RANK", "valueFrom": index}, *_secrets(attempt), *_users(attempt)]
+    made.append(_of_pod("PET_NODE_RANK", f"metadata.annotations['{names.COMPLETION_INDEX}']"))
+    if attempt.nodes > 1:
+        made.append(_of_pod(GANG_TOKEN_VARIABLE, f"metadata.labels['{names.CONTROLLER_UID}']"))
+    return [*made, *_secrets(attempt), *_users(attempt)]
+
+
+def _of_pod(name: str, path: str) -> dict[str, Any]:
+    """A variable with what the API server and the Job controller give each pod."""
+    return {"name": name, "valueFrom": {"fieldRef": {"fieldPath": path}}}
 
 
 def _torchrun(attempt: Attempt) -> dict[str, str]:
@@ -68,7 +76,7 @@ def _torchrun(attempt: Attempt) -> dict[str, str]:
 def _secrets(attempt: Attempt) -> Iterator[dict[str, Any]]:
     """Only Secrets that the spec names; the kubelet reads them, never the operator."""
     of_jobs = (job.token_secret.dump() for job in attempt.jobs if job.token_secret)
-    token = next(chain(of_jobs, _tokens(attempt.spec.dump())), None)
+    token = next(chain(of_jobs, _tokens(attempt.document)), None)
     if token is not None:
         yield {"name": "HF_TOKEN", "valueFrom": {"secretKeyRef": {"name": token["name"], "key": token["key"]}}}
 

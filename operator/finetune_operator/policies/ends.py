@@ -150,8 +150,18 @@ def _of_pods(seen: Observation, at: datetime, pods: list[Pod]) -> End | None:
     """The pod whose end came first among those that say most and did not follow from another's."""
     all_ends = sorted((_of_pod(pod, seen.uid, at) for pod in pods), key=lambda end: _moment(end, at))
     ends = [end for end in all_ends if not end.collateral and end.name != "Finished"] or all_ends
+    if all(end.collateral for end in ends):
+        ends = [replace(end, name="Disrupted", reason="Disrupted") if _only_noticed(end) else end for end in ends]
     found = _decisive(seen, ends)
     return _with_the_leaders_account(found, all_ends) if found is not None else None
+
+
+def _only_noticed(end: End) -> bool:
+    """Whether a pod ended because it lost sight of another, and was not told of a rank that failed there: a network
+    that broke, or a pod that is gone with whatever it had to say."""
+    record = end.record
+    told = record is not None and record.rank is not None and end.pod is not None and record.node != end.pod.index
+    return end.name == "Crash" and not told
 
 
 def _moment(end: End, at: datetime) -> tuple[datetime, int]:

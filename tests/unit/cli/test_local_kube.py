@@ -28,7 +28,9 @@ from tests.builders.manifests import JobManifest, a_manifest
 
 SAYS_ITS_NODE = """
 import os, pathlib
-pathlib.Path(os.environ["FINETUNE_TERMINATION_MESSAGE"]).write_text(os.environ["PET_NODE_RANK"])
+pathlib.Path(os.environ["FINETUNE_TERMINATION_MESSAGE"]).write_text(
+    " ".join(os.environ[name] for name in ("PET_NODE_RANK", "FINETUNE_GANG_TOKEN") if name in os.environ)
+)
 """
 FAILS = "import sys; sys.exit(10)"
 WAITS_AND_SAVES = """
@@ -106,7 +108,8 @@ async def test_a_job_of_two_nodes_completes_with_a_message_from_each(machine: Ma
 
     pods = await machine.kube.list(POD, "default", "batch.kubernetes.io/job-name=python-coder-1")
     ends = [pod["status"]["containerStatuses"][0]["state"]["terminated"] for pod in pods]
-    assert [end["message"] for end in ends] == ["0", "1"]
+    uid = pods[0]["metadata"]["ownerReferences"][0]["uid"]
+    assert [end["message"] for end in ends] == [f"0 {uid}", f"1 {uid}"], "what they know one another by"
     assert [end["exitCode"] for end in ends] == [0, 0]
     assert machine.status()["succeeded"] == 2
 

@@ -86,6 +86,34 @@ def test_a_pod_that_is_gone_without_a_trace_is_known_from_the_others() -> None:
     assert (failure.reason, failure.rank, failure.node) == ("Hang", 1, "node-1")
 
 
+NOTICED = {"kind": "InternalError", "collateral": True, "rank": 0, "node": 0, "message": "Connection reset by peer"}
+TOLD = {"kind": "InternalError", "collateral": True, "rank": 1, "node": 1, "message": "Rank 1 was killed by SIGKILL."}
+
+
+@pytest.mark.parametrize(
+    ("pods", "reason"),
+    [
+        ([a_pod(0, 1, GONE), a_pod(1, 1, {**GONE, "node": 0})], "Disrupted"),
+        ([a_pod(0, 1, NOTICED), a_pod(1, 1, {**NOTICED, "rank": 1, "node": 1})], "Disrupted"),
+        ([a_pod(0, 1, GONE)], "Disrupted"),
+        ([a_pod(0, 1, TOLD)], "Crash"),
+        ([a_pod(0, 1, TOLD), a_pod(1, 1, {**GONE, "node": 0})], "Crash"),
+        ([a_pod(0, 15, {**GONE, "kind": "Hang"})], "Hang"),
+    ],
+    ids=[
+        "the nodes lost one another", "the ranks lost one another", "the other pod is gone",
+        "the other pod is gone and had said why", "one heard why", "a node stood still",
+    ],
+)  # fmt: skip
+def test_an_attempt_without_a_known_fault_was_disrupted(pods: list[Pod], reason: str) -> None:
+    status = after(a_gang(*pods))
+    assert status.history is not None
+    assert status.history[-1].reason == reason
+    assert status.restarts is not None
+    assert (status.restarts.disruptions or 0) == (reason == "Disrupted"), "which is free of charge"
+    assert ((status.restarts.failures or 0) + (status.restarts.hangs or 0) == 0) == (reason == "Disrupted")
+
+
 def test_the_rank_that_failed_first_is_told_by_its_own_clock() -> None:
     first = {"kind": "InternalError", "rank": 1, "message": "first", "endedAt": "2026-01-02T03:04:04.200Z"}
     second = {"kind": "InternalError", "rank": 0, "message": "second", "endedAt": "2026-01-02T03:04:04.900Z"}

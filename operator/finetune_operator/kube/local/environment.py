@@ -15,7 +15,7 @@ from .volumes import MountedPaths
 
 TERMINATION_MESSAGE = "FINETUNE_TERMINATION_MESSAGE"
 GANG_PORT = "FINETUNE_GANG_PORT"
-_ANNOTATION = re.compile(r"^metadata\.annotations\['(.+)'\]$")
+_FIELD = re.compile(r"^metadata\.(annotations|labels)\['(.+)'\]$")
 
 
 @dataclass(frozen=True)
@@ -35,10 +35,9 @@ class Place:
 
 def of(pod: Mapping[str, Any], place: Place) -> dict[str, str]:
     """The whole environment, this process's own underneath (its HOME, PATH, tokens and caches are the person's)."""
-    annotations = pod["metadata"].get("annotations") or {}
     made = dict(os.environ)
     for variable in pod["spec"]["containers"][0].get("env") or ():
-        value = _value(variable, annotations)
+        value = _value(variable, pod["metadata"])
         if value is not None and variable["name"] != "HOME":
             made[variable["name"]] = place.paths.translate(value)
     config = localized(TrainerConfig.decode(made[CONFIG_VARIABLE]), place)
@@ -90,10 +89,10 @@ def _accumulated(config: TrainerConfig, asked: int, processes: int) -> Adaptatio
     return config.adaptation.model_copy(update={"gradient_accumulation_steps": (steps or 1) * asked // processes})
 
 
-def _value(variable: Mapping[str, Any], annotations: Mapping[str, str]) -> str | None:
+def _value(variable: Mapping[str, Any], metadata: Mapping[str, Any]) -> str | None:
     """None where it is for a Secret to say: the person's own environment may hold it."""
     if "value" in variable:
         return str(variable["value"])
     field = (variable.get("valueFrom") or {}).get("fieldRef", {}).get("fieldPath", "")
-    found = _ANNOTATION.match(field)
-    return annotations.get(found.group(1)) if found else None
+    found = _FIELD.match(field)
+    return (metadata.get(found.group(1)) or {}).get(found.group(2)) if found else None

@@ -106,6 +106,7 @@ def document_of(job: Document, index: int) -> Document:
     labels = {
         **(template["metadata"].get("labels") or {}),
         names.CHILD_LABEL: metadata["name"],
+        names.CONTROLLER_UID: metadata["uid"],
         names.COMPLETION_INDEX: str(index),
     }
     annotations = {**(template["metadata"].get("annotations") or {}), names.COMPLETION_INDEX: str(index)}
