@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from finetune_api.trainer_contract import Adaptation
@@ -42,6 +43,11 @@ class Attempt:
     jobs: tuple[JobStatus, ...] = ()
     """The jobs whose results it begins with."""
 
+    @cached_property
+    def document(self) -> dict[str, Any]:
+        """The spec as a plain object; to be read only."""
+        return self.spec.dump()
+
     @property
     def child(self) -> str:
         return names.child_name(self.name, self.number)
@@ -69,7 +75,7 @@ class Attempt:
         storage = self.spec.storage
         return storage.claim.name if storage and storage.claim else names.claim_name(self.name)
 
-    @property
+    @cached_property
     def fingerprint(self) -> str:
         """The directory of the results, below that of the job."""
         return fingerprint(self.spec, produced(self.jobs))

@@ -22,14 +22,14 @@ def for_trainer(attempt: Attempt) -> Mounts:
     return Mounts(
         output=OUTPUT,
         claims={name: f"{CLAIMS}/{name}" for name in _claims(attempt)},
-        config_maps={name: f"{CONFIG_MAPS}/{name}" for name in config_maps(attempt.spec.dump())},
+        config_maps={name: f"{CONFIG_MAPS}/{name}" for name in config_maps(attempt.document)},
         jobs={job.name: f"{JOBS}/{job.name}" for job in attempt.jobs},
     )
 
 
 def volumes(attempt: Attempt) -> list[dict[str, Any]]:
     """The pod's volumes. One claim is one volume, also where it is both read from and written to."""
-    document = attempt.spec.dump()
+    document = attempt.document
     shared_memory: dict[str, Any] = {"medium": "Memory"}
     if attempt.compute.shared_memory:
         shared_memory["sizeLimit"] = attempt.compute.shared_memory
@@ -49,7 +49,7 @@ def volumes(attempt: Attempt) -> list[dict[str, Any]]:
 
 def volume_mounts(attempt: Attempt) -> list[dict[str, Any]]:
     """The container's mounts: results writable below the job's own directory, inputs read-only."""
-    document = attempt.spec.dump()
+    document = attempt.document
     made: list[dict[str, Any]] = [
         {"name": _RESULTS, "mountPath": OUTPUT, "subPath": attempt.name},
         {"name": "tmp", "mountPath": "/tmp"},
@@ -69,7 +69,7 @@ def volume_mounts(attempt: Attempt) -> list[dict[str, Any]]:
 
 def _claims(attempt: Attempt) -> list[str]:
     """The claims that are mounted as a whole: those of the spec, and those of the models beneath adapters."""
-    return sorted({*claims(attempt.spec.dump()), *(name for job in attempt.jobs for name in job.claims or ())})
+    return sorted({*claims(attempt.document), *(name for job in attempt.jobs for name in job.claims or ())})
 
 
 def _volume_names(attempt: Attempt) -> dict[str, str]:

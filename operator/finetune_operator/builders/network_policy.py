@@ -26,7 +26,7 @@ def build(attempt: Attempt, settings: Settings) -> dict[str, Any]:
         {"to": [{"namespaceSelector": {}}, {"ipBlock": {"cidr": _NODE_LOCAL_DNS}}], "ports": dns},
         {"to": [_own(attempt)]},
     ]
-    if _needs_internet(attempt.spec.dump()) or any(job.hub for job in attempt.jobs):
+    if _needs_internet(attempt.document) or any(job.hub for job in attempt.jobs):
         egress.append({"to": _internet(settings), "ports": [{"port": 443, "protocol": "TCP"}]})
     return {
         "apiVersion": "networking.k8s.io/v1",
