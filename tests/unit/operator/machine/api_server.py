@@ -7,6 +7,7 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
+from finetune_operator.builders.attempt import FOREGROUND
 from finetune_operator.errors import AlreadyExistsError, ConflictError, NotFoundError
 from finetune_operator.kube.protocol import FINE_TUNE_JOB, JOB, POD, Change, Document, Kind
 
@@ -87,11 +88,13 @@ class ApiServer:
             raise ConflictError(f"{kind.name} {name} has changed", 409)
         return self.change(kind, name, status=status)
 
-    def delete(self, kind: Kind, name: str, *, foreground: bool = False, grace: int | None = None) -> None:
-        """Begins to delete an object; what nothing holds is gone at once."""
+    def delete(self, kind: Kind, name: str, *, foreground: bool | None = None, grace: int | None = None) -> None:
+        """Begins to delete an object; what nothing holds is gone at once. None: as its finalizers say."""
         stored = self._objects.get((kind.name, name))
         if stored is None:
             return
+        if foreground is None:
+            foreground = FOREGROUND in stored["metadata"].get("finalizers", ())
         if kind == POD and grace != 0 and _is_alive(stored):
             self._mark(kind, stored, GRACE_SECONDS if grace is None else grace)
         elif foreground and any(self.owned(JOB, stored) + self.owned(POD, stored)):
@@ -105,6 +108,11 @@ class ApiServer:
         self.version += 1
         stored["metadata"]["resourceVersion"] = str(self.version)
         self.log.append((kind, "DELETED", stored))
+
+    def is_solid(self, uid: str) -> bool:
+        """Whether an owner is there and is not on its way: it keeps what it owns."""
+        owner = next((one for one in self._objects.values() if one["metadata"]["uid"] == uid), None)
+        return owner is not None and "deletionTimestamp" not in owner["metadata"]
 
     def owned(self, kind: Kind, owner: Document) -> list[Document]:
         """The objects of a kind that this one owns."""

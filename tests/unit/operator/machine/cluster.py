@@ -22,7 +22,7 @@ from finetune_api.trainer_contract import (
     TrainerConfig,
 )
 from finetune_operator import names
-from finetune_operator.kube.protocol import FINE_TUNE_JOB, JOB, POD, SERVICE, Document
+from finetune_operator.kube.protocol import FINE_TUNE_JOB, JOB, NETWORK_POLICY, POD, SERVICE, Document
 
 from .api_server import ApiServer, owners
 from .volume import Directory, place
@@ -72,17 +72,16 @@ class Cluster:
         raise AssertionError("the model's controllers do not come to rest")
 
     def _collect(self) -> None:
-        """Takes away what has an owner that is gone."""
-        for kind in (SERVICE, JOB, POD):
+        """Takes away what no owner keeps; an owner that goes in the foreground goes after what it owns."""
+        for kind in (SERVICE, NETWORK_POLICY, JOB, POD):
             for document in self.api.all(kind):
-                if owners(document) and not any(self.api.has_uid(uid) for uid in owners(document)):
-                    self.api.delete(kind, document["metadata"]["name"])
-        for job in self.api.all(FINE_TUNE_JOB):
-            if "deletionTimestamp" in job["metadata"]:
-                for child in self.api.owned(JOB, job):
-                    self.api.delete(JOB, child["metadata"]["name"], foreground=True)
-                if not self.api.owned(JOB, job):
-                    self.api.remove(FINE_TUNE_JOB, job["metadata"]["name"])
+                if owners(document) and not any(self.api.is_solid(uid) for uid in owners(document)):
+                    waited_for = any(self.api.has_uid(uid) for uid in owners(document))
+                    self.api.delete(kind, document["metadata"]["name"], foreground=waited_for or None)
+        for kind in (NETWORK_POLICY, FINE_TUNE_JOB):
+            for document in self.api.all(kind):
+                if "deletionTimestamp" in document["metadata"] and not self.api.owned(JOB, document):
+                    self.api.remove(kind, document["metadata"]["name"])
 
     def _sync(self, job: Document) -> None:
         """One pass of the Job controller."""

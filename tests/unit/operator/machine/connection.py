@@ -77,8 +77,8 @@ class Connection:
     def list_again(self, intake: Intake, behind: int = 0, *, first: bool = False) -> None:
         """What watches do that begin anew: they list, and go on from there; `behind` changes ago, as a cache may be.
 
-        A process that has just started (`first`) has nothing else to go by: its list of FineTuneJobs is one that the API
-        server gives without a resourceVersion, and so is never behind.
+        A process that has just started (`first`) has nothing else to go by: its list of FineTuneJobs is one without a
+        resourceVersion, which an API server never answers from behind.
         """
         for kind in (JOB, POD, FINE_TUNE_JOB):
             until = len(self._api.log) - (0 if first and kind == FINE_TUNE_JOB else min(behind, len(self._api.log)))

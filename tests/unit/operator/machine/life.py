@@ -33,7 +33,7 @@ from .connection import Connection
 NAME = a_manifest().name
 MAXIMUM_RETRIES = 2
 TERMINAL = ("Succeeded", "Failed", "Cancelled")
-SETTINGS = Settings(workers=2, network_policy=False)
+SETTINGS = Settings(workers=2)
 
 
 class Life:
@@ -172,12 +172,12 @@ class Life:
     def status(self) -> dict[str, Any]:
         return (self.job() or {}).get("status") or {}
 
-    def live_attempts(self, uid: str | None = None) -> set[str]:
-        """The Jobs of which pods run (those of one FineTuneJob), gone Jobs included."""
+    def live_attempts(self, name: str = NAME) -> set[str]:
+        """The Jobs of which pods run, gone Jobs and those of earlier FineTuneJobs of this name included."""
         return {
             owners(pod)[0]
             for pod in self.cluster.running()
-            if uid is None or self.cluster.trainers[pod["metadata"]["name"]].config.job.uid == uid
+            if self.cluster.trainers[pod["metadata"]["name"]].config.job.name == name
         }
 
     # What must hold at every write
@@ -186,11 +186,11 @@ class Life:
         if kind == EVENT and before is None:
             self._check_event(after)
         if kind == FINE_TUNE_JOB and before is not None:
-            self._check_status(before.get("status") or {}, after.get("status") or {})
+            self._check_status(after["metadata"]["name"], before.get("status") or {}, after.get("status") or {})
         if kind == POD and phase(after) == "Running" and (before is None or phase(before) != "Running"):
             self._check_start(after)
 
-    def _check_status(self, before: dict[str, Any], after: dict[str, Any]) -> None:
+    def _check_status(self, name: str, before: dict[str, Any], after: dict[str, Any]) -> None:
         moved = sorted(key for key in {*before, *after} if before.get(key) != after.get(key))
         if before.get("phase") in TERMINAL and moved not in ([], ["observedGeneration"]):
             self.broken.append(f"{before['phase']} was not the end: {after.get('phase')} with other {moved}")
@@ -204,8 +204,8 @@ class Life:
         if len(after.get("history", [])) > 20:
             self.broken.append(f"{len(after['history'])} lines of history")
         at_rest = after.get("phase") in (*TERMINAL, "Suspended")
-        if at_rest and before.get("phase") != after["phase"] and self.live_attempts(self.uid()):
-            self.broken.append(f"{after['phase']}, and {sorted(self.live_attempts(self.uid()))} live")
+        if at_rest and before.get("phase") != after["phase"] and self.live_attempts(name):
+            self.broken.append(f"{after['phase']}, and {sorted(self.live_attempts(name))} live")
         if after.get("activeSeconds", 0) < before.get("activeSeconds", 0):
             self.broken.append("activeSeconds fell")
 
@@ -220,7 +220,7 @@ class Life:
             trainer.config.diverged_at != diverged
         ):
             self.broken.append(f"attempt {trainer.config.attempt} goes back before {trainer.config.diverged_at}")
-        others = self.live_attempts(trainer.config.job.uid) - {mine}
+        others = self.live_attempts(trainer.config.job.name) - {mine}
         if others:
             self.broken.append(f"attempt {trainer.config.attempt} starts beside {sorted(others)}")
         newest = self.cluster.newest(trainer.config.job.name)

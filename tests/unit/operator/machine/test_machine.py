@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from finetune_operator.kube.protocol import FINE_TUNE_JOB, JOB, POD
+from finetune_operator.kube.protocol import FINE_TUNE_JOB, JOB, NETWORK_POLICY, POD
 
 from .happenings import AFTERWARDS, HAPPENINGS, play
 from .life import NAME, TERMINAL, Life
@@ -27,7 +27,7 @@ def problems_at_rest(life: Life) -> list[str]:
     """What is not as it should be, now that nothing happens any more."""
     job, live = life.job(), life.live_attempts()
     if job is None:
-        left = [document["metadata"]["name"] for kind in (JOB, POD) for document in life.api.all(kind)]
+        left = [document["metadata"]["name"] for kind in (JOB, NETWORK_POLICY, POD) for document in life.api.all(kind)]
         return [f"left of a deleted job: {left}"] if left else []
     status, spec = life.status(), job["spec"]
     phase = status.get("phase")
@@ -48,7 +48,7 @@ def _problems_of_the_record(life: Life, status: dict[str, Any]) -> list[str]:
     latest = ((status.get("checkpoint") or {}).get("latest") or {}).get("step", 0)
     newest = life.cluster.newest(NAME)
     wrong = [f"the newest checkpoint is of step {newest}, and status says {latest}"] if latest != newest else []
-    uid = life.uid()
+    uid = (life.job() or {}).get("metadata", {}).get("uid")
     begun = {(t.config.attempt, t.run): t.from_step for t in life.cluster.trainers.values() if t.config.job.uid == uid}
     for line in status.get("history", []):
         said = line.get("fromStep")
@@ -148,7 +148,7 @@ def test_many_random_lives_end_as_they_should() -> None:
 def test_a_job_whose_creation_was_not_heard_of_does_not_outlive_the_order_to_stop(asked: dict[str, Any]) -> None:
     life = Life()
     try:
-        life.connection.strike("timeout after", 1)
+        life.connection.strike("timeout after", 2)  # after the policy, the Job
         life.work()
         assert [child["metadata"]["name"] for child in life.api.all(JOB)] == ["python-coder-1"]
         life.edit(**asked)
