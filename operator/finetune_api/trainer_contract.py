@@ -265,6 +265,9 @@ FIGURES = ("epoch", "loss", "eval_loss", "learning_rate", "gradient_norm")
 """What a report and the record of an attempt say of their step."""
 
 
+VOLUME_FULL = "VolumeFull"
+
+
 class AttemptRecord(ContractModel):
     """The termination message of an attempt; at most 4,096 bytes, see encode for what is cut first."""
 
@@ -273,6 +276,8 @@ class AttemptRecord(ContractModel):
     attempt: int
     run: int | None = None
     kind: EndKind
+    cause: str | None = None
+    """A closer word for the kind, where there is one: VolumeFull, of an internal error."""
     already_complete: bool = False
     step: int | None = None
     from_step: int | None = None
@@ -322,6 +327,7 @@ class AttemptRecord(ContractModel):
                 attempt=self.attempt,
                 run=self.run,
                 kind=self.kind,
+                cause=self.cause,
                 step=self.step,
                 from_step=self.from_step,
                 rank=self.rank,

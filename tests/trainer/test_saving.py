@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import logging
 import os
 import resource
 import signal
@@ -12,9 +14,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
-from finetune_api.trainer_contract import CheckpointInfo, CheckpointState, EndKind, ProgressReport, Saves
-from finetune_trainer import checkpoints, memory, staging
+from finetune_api.trainer_contract import (
+    AttemptRecord,
+    CheckpointInfo,
+    CheckpointState,
+    EndKind,
+    ProgressReport,
+    Saves,
+)
+from finetune_trainer import checkpoints, memory, staging, supervisor
 from finetune_trainer.endpoint import prometheus_text
 from finetune_trainer.records import read_progress
 
@@ -233,6 +243,22 @@ def test_a_full_volume_costs_checkpoints_and_neither_the_training_nor_those_befo
     assert any("No space left" in warning for warning in job.report()["warnings"])
 
 
+def test_a_volume_without_room_for_the_record_of_a_run_is_named(
+    small_volume: Path, models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = AJob.on(small_volume, models)
+    filler = fill(small_volume, leave=0)
+    said = tmp_path / "termination-log"
+    monkeypatch.setenv("FINETUNE_CONFIG", job.config.encode())
+    monkeypatch.setenv("FINETUNE_TERMINATION_MESSAGE", str(said))
+    code = supervisor.main()
+    filler.unlink()
+    record = AttemptRecord.load(said.read_bytes())
+    assert (code, record.kind, record.cause) == (1, EndKind.INTERNAL_ERROR, "VolumeFull")
+    assert "full" in record.message
+    assert "Free space" in record.advice
+
+
 def test_a_disk_that_is_full_in_the_background_costs_the_checkpoint_only(tmp_path: Path, models: Path) -> None:
     """The kernel refuses what the saving thread writes, by a limit on the size of files that needs no root."""
 
@@ -260,6 +286,60 @@ def test_a_disk_that_is_full_in_the_background_costs_the_checkpoint_only(tmp_pat
     assert told.saves.failed == 1
     assert any("step 4 could not be written" in warning for warning in job.report()["warnings"])
     assert not list(job.results.work.glob("*/step-*")), "what was begun is taken away"
+
+
+@pytest.fixture
+def rank(tmp_path: Path, models: Path) -> Rank:
+    """Rank 0 of a run, in this process."""
+    job = AJob.on(tmp_path, models)
+    job.results.create()
+    return Rank(
+        config=job.config, number=0, local_number=0, world_size=1, run=RunClaim.take(job.results, job.config).number,
+        scratch=tmp_path, heartbeat=Heartbeat(tmp_path / "heartbeat"), interruption=Interruption(),
+    )  # fmt: skip
+
+
+def full(*_: object) -> Any:
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_a_disk_that_is_full_when_a_run_begins_costs_neither_the_run_nor_its_figures(
+    rank: Rank, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    results = Results.of(rank.config)
+    claim = RunClaim(results, rank.run)
+    with monkeypatch.context() as disk:
+        disk.setattr(RunClaim, "replace", full)
+        TrainLog(results, claim).emit(logging.makeLogRecord({"msg": "a line"}))
+        journal = Journal(results, claim, 0, tensor_board=False)
+        journal.add(1, {"loss": 3.0})
+    assert not results.metrics.exists()
+    journal.add(2, {"loss": 2.0})
+    journal.add(3, {"loss": 1.0})
+    assert [entry["loss"] for entry in read_metrics(results)] == [3.0, 2.0, 1.0]
+
+
+def test_what_cannot_be_shown_or_looked_at_at_the_moment_stops_no_training(
+    rank: Rank, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from finetune_trainer import progress as shown
+    from finetune_trainer import saving
+    from finetune_trainer.world import World
+
+    progress = Progress(rank)
+    monkeypatch.setattr(shown, "write_atomically", full)
+    progress.update(now=True, step=3)
+    assert progress.report.step == 3
+
+    monkeypatch.setattr(saving, "SECONDS_BETWEEN_CHECKS", -1.0)
+    keeping = saving.Keeping(keep=2, keep_best=False, metric="eval_loss", greater_is_better=False)
+    writer = saving.CheckpointWriter(rank, World(rank, torch.device("cpu")), Results.of(rank.config), progress, keeping)
+    with monkeypatch.context() as volume:
+        volume.setattr(fencing, "newest_run", full)
+        writer.look()
+    RunClaim.take(Results.of(rank.config), rank.config)
+    with pytest.raises(FencedOff):
+        writer.look()
 
 
 # -- memory

@@ -5,6 +5,7 @@ Imports no torch: the supervisor looks here before anything heavy is loaded.
 
 from __future__ import annotations
 
+import errno
 import json
 from datetime import UTC, datetime
 from pathlib import Path
@@ -40,11 +41,13 @@ class Results:
         return cls(Path(config.mounts.output) / config.fingerprint)
 
     def create(self) -> None:
-        """Makes the directories. Raises ConfigError where the volume does not let us."""
+        """Makes the directories. Raises ConfigError where the volume does not let us, OSError where it is full."""
         try:
             for directory in (self.runs, self.work, self.checkpoints, self.logs, self.cache):
                 directory.mkdir(parents=True, exist_ok=True)
         except OSError as error:
+            if is_full(error):
+                raise
             raise ConfigError(
                 f"{self.root} cannot be made: {error.strerror}.",
                 "The storage claim must be writable for the trainer's user: see podTemplate.securityContext.fsGroup.",
@@ -64,6 +67,11 @@ class Results:
             return RunRecord.load(self.run_record.read_bytes())
         except FileNotFoundError:
             return None
+
+
+def is_full(error: BaseException) -> bool:
+    """Whether a file system, or a quota of it, has no room left."""
+    return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
 
 
 def newest_run(results: Results) -> int:

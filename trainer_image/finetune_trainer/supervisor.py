@@ -12,6 +12,7 @@ import shutil
 import signal
 import sys
 import tempfile
+import threading
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -23,6 +24,7 @@ if __name__ == "__main__":
     _termination.listen()
 
 from finetune_api.trainer_contract import (  # noqa: E402  # after the handler
+    VOLUME_FULL,
     AttemptRecord,
     EndKind,
     ExitCode,
@@ -40,7 +42,7 @@ from .gang import Gang  # noqa: E402
 from .greeting import Identity  # noqa: E402
 from .ranks import Ranks  # noqa: E402
 from .records import RankRecord, attempt_record, progress_path, read_progress  # noqa: E402
-from .results import Results, timestamp  # noqa: E402
+from .results import Results, is_full, timestamp  # noqa: E402
 from .verdict import Verdict  # noqa: E402
 from .watch import Watch  # noqa: E402
 
@@ -49,6 +51,7 @@ logger = logging.getLogger("finetune_trainer.supervisor")
 DEFAULT_HANG_SECONDS = 1800
 DEFAULT_GRACE_SECONDS = 300
 SECONDS_FOR_THE_RECORD = 5.0
+SECONDS_FOR_THE_VOLUME = 30.0
 
 
 def main() -> int:
@@ -70,17 +73,32 @@ def main() -> int:
             return _end(done)
         if _termination.requested:
             return _end(_nothing_begun(config))
-        results.create()
     except UserError as error:
-        record = AttemptRecord(uid=config.job.uid, attempt=config.attempt, kind=EndKind.USER_ERROR)
-        return _end(record.model_copy(update={"message": error.message, "advice": error.advice}))
+        return _end(_refused(config, error))
     try:
+        results.create()
         attempt = Attempt(config, place, results)
+    except UserError as error:
+        return _end(_refused(config, error))
     except (FencedOff, OSError) as error:
-        record = AttemptRecord(uid=config.job.uid, attempt=config.attempt, kind=EndKind.INTERNAL_ERROR)
-        said = f"The run could not be claimed below {results.root}: {error}"
-        return _end(record.model_copy(update={"message": said, "advice": "See whether the volume is full or gone."}))
+        return _end(_unclaimed(config, results, error))
     return _end(attempt.run())
+
+
+def _refused(config: TrainerConfig, error: UserError) -> AttemptRecord:
+    record = AttemptRecord(uid=config.job.uid, attempt=config.attempt, kind=EndKind.USER_ERROR)
+    return record.model_copy(update={"message": error.message, "advice": error.advice})
+
+
+def _unclaimed(config: TrainerConfig, results: Results, error: Exception) -> AttemptRecord:
+    """The volume did not take the first few bytes of a run."""
+    record = AttemptRecord(uid=config.job.uid, attempt=config.attempt, kind=EndKind.INTERNAL_ERROR)
+    if not is_full(error):
+        said = f"The run could not be claimed below {results.root}: {error}"
+        return record.model_copy(update={"message": said, "advice": "See whether the volume is there."})
+    said = f"The volume of the results is full: not even the record of a run could be written ({error})."
+    advice = "Free space on it, or let its claim grow: the next attempt continues from the newest checkpoint."
+    return record.model_copy(update={"cause": VOLUME_FULL, "message": said, "advice": advice})
 
 
 def _nothing_begun(config: TrainerConfig) -> AttemptRecord:
@@ -136,11 +154,7 @@ class Attempt:
         if server is not None:
             server.shutdown()
         if self.claim is not None:
-            try:
-                self.claim.record_end(record)
-            except OSError as error:
-                logger.warning("The record could not be kept beside the claim: %s", error)
-            self.claim.close()
+            keep_record(record, self.claim)
         staging.clear()
         shutil.rmtree(self.scratch, ignore_errors=True)
         return record
@@ -209,6 +223,24 @@ class Attempt:
         if verdict.kind is EndKind.FINISHED and leader is not None:
             record = AttemptRecord.model_validate({**record.dump(), **leader.details})
         return record if self.leads else record.model_copy(update={"run": None})
+
+
+def keep_record(record: AttemptRecord, claim: RunClaim) -> None:
+    """Keeps the record on the volume. One that does not answer, the cause of many a hang, must not keep the end from
+    being said."""
+
+    def keep() -> None:
+        try:
+            claim.record_end(record)
+        except OSError as error:
+            logger.warning("The record could not be kept beside the claim: %s", error)
+        claim.close()
+
+    keeper = threading.Thread(target=keep, name="record", daemon=True)
+    keeper.start()
+    keeper.join(SECONDS_FOR_THE_RECORD if _termination.requested else SECONDS_FOR_THE_VOLUME)
+    if keeper.is_alive():
+        logger.warning("The volume does not answer: the record is not kept there")
 
 
 def _hang_seconds(config: TrainerConfig) -> float:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Literal
 
-from finetune_api.trainer_contract import AttemptRecord, EndKind, ExitCode
+from finetune_api.trainer_contract import VOLUME_FULL, AttemptRecord, EndKind, ExitCode
 
 from .. import times
 from ..observation import NODE_LOST, Observation, Pod
@@ -56,6 +56,7 @@ _NAMES: dict[EndKind, EndName] = {
     EndKind.INTERNAL_ERROR: "Crash",
 }
 _CAUSE = ("rank", "exit_code", "signal", "node", "ended_at")
+_CAUSES = frozenset({VOLUME_FULL})
 _EXIT_CODE = re.compile(r"exit code (\d+)")
 
 
@@ -66,7 +67,8 @@ class End:
     name: EndName
     at: datetime
     reason: str
-    """For history: the name, or what disrupted it (Evicted, Preempted, NodeLost, PodDeleted, JobDeleted)."""
+    """For history: the name, a closer word (VolumeFull), or what disrupted it (Evicted, Preempted, NodeLost,
+    PodDeleted, JobDeleted)."""
     message: str = ""
     pod: Pod | None = None
     record: AttemptRecord | None = None
@@ -217,7 +219,8 @@ def _of_pod(pod: Pod, job_uid: str, at: datetime) -> End:
     disruption = _DISRUPTIONS.get(pod.disruption, "Disrupted") if pod.disruption else None
     if record is not None:
         name = _name(record.kind)
-        reason = disruption if disruption and name == "Interrupted" else name
+        closer = record.cause if record.cause in _CAUSES else None
+        reason = disruption if disruption and name == "Interrupted" else closer or name
         return End(name, at, reason, record.message, pod, record)
     if pod.end_reason == "OOMKilled":
         return End("HostOutOfMemory", when, "HostOutOfMemory", "the container was killed for its memory", pod)

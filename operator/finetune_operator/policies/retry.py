@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Literal
 
-from finetune_api.trainer_contract import Adaptation
+from finetune_api.trainer_contract import VOLUME_FULL, Adaptation
 from finetune_api.v1alpha1.spec import FineTuneJobSpec
 from finetune_api.v1alpha1.status import FineTuneJobStatus
 
@@ -15,7 +15,7 @@ from . import disruption, divergence, memory
 from .ends import End
 
 MAXIMUM_RETRIES, BACKOFF, LONGEST_BACKOFF = 3, 10, 300
-CHARGED = frozenset({"Crash", "Hang", "DeviceUnavailable", "StartDeadlineExceeded", disruption.TOO_OFTEN})
+CHARGED = frozenset({"Crash", "Hang", "DeviceUnavailable", "StartDeadlineExceeded", VOLUME_FULL, disruption.TOO_OFTEN})
 """Reasons in history that use up retries and are waited after."""
 
 Charge = Literal["failures", "out_of_memory", "disruptions", "hangs", "divergences"]
@@ -25,6 +25,7 @@ _ADVICE = {
     "DeviceUnavailable": "Check that the node's device plugin works and that compute.gpuResource names its devices.",
     "StartDeadlineExceeded": "Ask for less, free capacity, or raise retryPolicy.startDeadlineSeconds.",
     "Diverged": "Lower hyperparameters.learningRate, raise warmupRatio, or use precision BF16 or FP32.",
+    VOLUME_FULL: "Free space on the volume of the results, or let it grow.",
     "Crash": "Look at the log of the failed pod: kubectl logs --previous, or train.log on the volume.",
     disruption.TOO_OFTEN: "Write checkpoints more often (checkpoint.everyMinutes), or place the job elsewhere.",
 }
@@ -61,7 +62,7 @@ def verdict(end: End, status: FineTuneJobStatus, spec: FineTuneJobSpec, checkpoi
         if not disruption.too_often(status, checkpoint_step):
             return Verdict("Retry", end.reason, advice, "disruptions")
         return _charged(disruption.TOO_OFTEN, _ADVICE[disruption.TOO_OFTEN], "failures", status, spec)
-    return _charged(end.name, advice, "hangs" if end.name == "Hang" else "failures", status, spec)
+    return _charged(end.reason, advice, "hangs" if end.name == "Hang" else "failures", status, spec)
 
 
 def _diverged(end: End, status: FineTuneJobStatus, spec: FineTuneJobSpec, advice: str) -> Verdict:
@@ -100,4 +101,6 @@ def next_start(status: FineTuneJobStatus, spec: FineTuneJobSpec) -> datetime | N
     policy = spec.retry_policy
     first = policy.backoff_seconds if policy and policy.backoff_seconds is not None else BACKOFF
     longest = policy.max_backoff_seconds if policy and policy.max_backoff_seconds is not None else LONGEST_BACKOFF
+    if last.reason == VOLUME_FULL:
+        first = longest  # somebody has to make room: a retry at once would only use itself up
     return ended + timedelta(seconds=min(first * 2 ** min(again, 20), longest))

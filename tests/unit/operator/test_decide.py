@@ -281,6 +281,22 @@ def test_the_backoff_doubles_up_to_its_limit(failures: int, seconds: float) -> N
     assert kinds(decided(job, later=seconds + 1))[-1] == "Job"
 
 
+def test_a_volume_that_is_full_is_named_and_not_tried_again_at_once() -> None:
+    said = {"message": "The volume of the results is full", "advice": "Free space on it."}
+    ended = a_job().running().ended("InternalError", cause="VolumeFull", **said)
+    decision = decided(ended)
+    assert phase(decision) == "Retrying"
+    assert decision.status is not None
+    assert decision.status.restarts == Restarts(total=1, failures=1)
+    assert decision.status.failure is not None
+    assert (decision.status.failure.reason, decision.status.failure.advice) == ("VolumeFull", "Free space on it.")
+    assert decision.again_after == pytest.approx(300)
+    unknown = decided(a_job().running().ended("InternalError", cause="whatever a pod says")).status
+    assert unknown is not None
+    assert unknown.failure is not None
+    assert unknown.failure.reason == "Crash"
+
+
 def test_a_job_deleted_by_hand_is_an_end() -> None:
     decision = decided(a_job().running().without_child())
     assert phase(decision) == "Retrying"

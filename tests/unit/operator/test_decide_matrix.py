@@ -212,6 +212,12 @@ ENDS: dict[str, tuple[Callable[[JobSeen], JobSeen], str, str, str | None]] = {
     "pod deleted at once": (ends(None, 1, exit_code=None, gone=True), "Retrying", "PodDeleted", "disruptions"),
     "diverged": (ends("Diverged", 13), "Failed", "Diverged", None),
     "hang": (ends("Hang", 15), "Retrying", "Hang", "hangs"),
+    "volume full": (
+        lambda job: job.running().ended("InternalError", cause="VolumeFull"),
+        "Retrying",
+        "VolumeFull",
+        "failures",
+    ),
     "device unavailable": (ends("DeviceUnavailable", 16), "Retrying", "DeviceUnavailable", "failures"),
     "crash": (ends("InternalError", 1), "Retrying", "Crash", "failures"),
     "unknown exit": (ends(None, 77), "Retrying", "Crash", "failures"),
