@@ -18,6 +18,7 @@ A wrong manifest makes `apply` raise kubernetes.client.ApiException, whose body 
 import json
 import uuid
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -46,18 +47,16 @@ def control_plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlP
 
 @pytest.fixture(scope="session")
 def api(control_plane: ControlPlane) -> Iterator[client.ApiClient]:
-    with config.new_client_from_config(str(control_plane.kubeconfig)) as made:
+    settings = client.Configuration()
+    settings.connection_pool_maxsize = 100  # of threads that share it
+    with config.new_client_from_config(str(control_plane.kubeconfig), client_configuration=settings) as made:
         yield made
 
 
 @pytest.fixture
 def namespace(api: client.ApiClient) -> Iterator[str]:
-    name = f"test-{uuid.uuid4().hex[:8]}"
-    core = client.CoreV1Api(api)
-    core.create_namespace({"metadata": {"name": name}})
-    until(lambda: _service_accounts(core, name), "the namespace's default service account")
-    yield name
-    core.delete_namespace(name)
+    with fresh_namespace(api) as name:
+        yield name
 
 
 @pytest.fixture
@@ -86,6 +85,19 @@ def restricted(cluster: Cluster) -> Iterator[str]:
     cluster.namespace(name)
     yield name
     cluster.kubectl("delete", "namespace", name, "--wait=false")
+
+
+@contextmanager
+def fresh_namespace(api: client.ApiClient) -> Iterator[str]:
+    """The name of a new namespace, deleted at the end of the block."""
+    name = f"test-{uuid.uuid4().hex[:8]}"
+    core = client.CoreV1Api(api)
+    core.create_namespace({"metadata": {"name": name}})
+    until(lambda: _service_accounts(core, name), "the namespace's default service account")
+    try:
+        yield name
+    finally:
+        core.delete_namespace(name)
 
 
 def applier(api: client.ApiClient, default_namespace: str) -> Callable[..., Any]:

@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any, Protocol
 
 from tests.cluster.errors import ComponentError
 
@@ -21,6 +22,18 @@ if sys.platform == "linux":
 os.execv(sys.argv[2], sys.argv[2:])
 """
 _TAIL_LINES = 20
+
+
+class Running(Protocol):
+    """What is needed of a subprocess."""
+
+    pid: int
+    returncode: int | Any | None
+
+    def poll(self) -> int | None: ...
+    def wait(self, timeout: float | None = None) -> int: ...
+    def send_signal(self, number: int, /) -> None: ...
+    def kill(self) -> None: ...
 
 
 class Process:
@@ -44,7 +57,7 @@ class Process:
         self._command = [str(part) for part in command]
         self._ready = ready
         self._environment = dict(environment or {})
-        self._running: subprocess.Popen[bytes] | None = None
+        self._running: Running | None = None
 
     @property
     def pid(self) -> int:

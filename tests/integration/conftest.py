@@ -16,6 +16,7 @@ from tests.cluster.control_plane import ControlPlane
 from tests.cluster.fixtures import api, apply, control_plane, namespace, pods
 from tests.integration.jobs import Jobs
 from tests.integration.operator_process import OperatorProcess, StartOperator
+from tests.integration.warm_operators import WarmOperators
 
 __all__ = ["api", "apply", "control_plane", "namespace", "pods"]
 
@@ -28,6 +29,13 @@ def operator_account(control_plane: ControlPlane) -> Path:
     for name in ("namespace.yaml", "rbac.yaml"):
         control_plane.kubectl("apply", "-f", str(DEPLOY / name))
     return control_plane.kubeconfig_for("finetune-system", "finetune-operator")
+
+
+@pytest.fixture(scope="session")
+def warm_operators() -> Iterator[WarmOperators]:
+    """Forks operators whose libraries are loaded."""
+    with WarmOperators.ready() as warm:
+        yield warm
 
 
 @pytest.fixture

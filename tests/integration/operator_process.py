@@ -7,8 +7,10 @@ import urllib.request
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from tests.cluster.errors import ComponentError
 from tests.cluster.ports import Port
 from tests.cluster.process import Process
+from tests.integration.warm_operators import WarmOperators
 
 # As in the operator's image: kopf loads the official client where it finds one, which doubles the time of a start.
 _MAIN = "import sys; sys.modules['kubernetes'] = None; from finetune_operator.__main__ import main; main()"
@@ -17,7 +19,15 @@ _MAIN = "import sys; sys.modules['kubernetes'] = None; from finetune_operator.__
 class OperatorProcess(Process):
     """The operator in one namespace. `start`, `kill` and `stop` are those of Process."""
 
-    def __init__(self, kubeconfig: Path, namespace: str, log: Path, settings: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        kubeconfig: Path,
+        namespace: str,
+        log: Path,
+        settings: Mapping[str, str] | None = None,
+        warm: WarmOperators | None = None,
+    ) -> None:
+        """Forked from `warm` if that is given, else a program of its own."""
         self.port = Port()
         self.url = f"http://127.0.0.1:{self.port}"
         environment = {
@@ -31,6 +41,7 @@ class OperatorProcess(Process):
             "FINETUNE_PROGRESS": "Direct",
             **(settings or {}),
         }
+        self._warm = warm
         super().__init__(
             "operator",
             [sys.executable, "-c", _MAIN],
@@ -38,6 +49,14 @@ class OperatorProcess(Process):
             ready=self._answers,
             environment=environment,
         )
+
+    def launch(self) -> None:
+        if self._warm is None:
+            super().launch()
+        elif self.alive:
+            raise ComponentError("the operator runs already")
+        else:
+            self._running = self._warm.fork(self._environment, self.log)
 
     def probe(self, path: str) -> tuple[int, str]:
         """Status and body of one of the operator's own pages."""

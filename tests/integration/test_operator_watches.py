@@ -1,32 +1,31 @@
-"""What the operator's watches tell is late or lost, at each point of a job's life: always the same end.
+"""What the operator reads is late, old or lost, at each point of whole lives: always the same end.
 
 All jobs live side by side under one operator, each with its own fault; the names of the jobs say which.
 """
 
+from __future__ import annotations
+
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import pytest
 from kubernetes import client
 
-from finetune_operator.names import ATTEMPT_LABEL, JOB_LABEL
-from tests.builders.manifests import JobManifest, a_manifest
 from tests.cluster.control_plane import ControlPlane
-from tests.cluster.errors import ClusterError
 from tests.cluster.pods import PodPlayer
 from tests.integration.counting_proxy import CountingProxy
-from tests.integration.jobs import FINISHED, Jobs
+from tests.integration.jobs import Jobs
+from tests.integration.lives import APPLIED_AGAIN, CANCELLED, EVERYTHING, STORIES, Life, Story, View, jobs_made
 from tests.integration.operator_process import StartOperator
 from tests.integration.watch_faults import WatchFaults
 
 UNDISTURBED = "undisturbed"
-EVENTS = 48
-"""At least as many as the life below has: of the job itself, of three Jobs and of their pods."""
-WRITES = 20
-"""At least as many as the operator needs for it."""
+EVENTS = {EVERYTHING: 64, CANCELLED: 24, APPLIED_AGAIN: 40}
+"""At least as many as each life has: of the job itself, of its Jobs and of their pods."""
+WRITES = {EVERYTHING: 24, CANCELLED: 8, APPLIED_AGAIN: 16}
+"""At least as many as the operator needs for it, events left out."""
 STALL_SECONDS = 1.5
 
 
@@ -42,132 +41,95 @@ def kubeconfig(control_plane: ControlPlane, operator_account: Path, faults: Watc
         yield proxy.kubeconfig(operator_account)
 
 
-class Lives:
-    """Jobs that crash once, are suspended and resumed once, and finish; every step for all of them at once."""
+class Sweep:
+    """Lives by their names, all lived at once and compared in the end."""
 
-    def __init__(self, jobs: Jobs, pods: PodPlayer, names: list[str], when_stalled: Callable[[], None]) -> None:
-        self._jobs, self._pods, self._names = jobs, pods, names
-        self._when_stalled = when_stalled
-        self.stalls = 0
+    def __init__(
+        self, api: client.ApiClient, jobs: Jobs, pods: PodPlayer, faults: WatchFaults, control_plane: ControlPlane
+    ) -> None:
+        self._jobs, self._pods, self._faults, self._control_plane = jobs, pods, faults, control_plane
+        self._view = View(api)
+        self._lives: dict[str, tuple[Story, Life]] = {}
+        for story in STORIES:
+            self.add(story, UNDISTURBED)
 
-    def run(self) -> None:
-        self._pods.always(self._pods.run)
-        self._apply(lambda manifest: manifest)
-        self._until_all("Running", 1)
-        for name, pod in self._pods_of(1).items():
-            self._pods.fail(pod, 1, self._jobs.record(name, "InternalError"))
-        self._until_all("Running", 2)
-        self._apply(JobManifest.suspended)
-        self._until_all("Suspended", 3)
-        self._apply(lambda manifest: manifest.suspended(False))
-        self._until_all("Running", 3)
-        for name, pod in self._pods_of(3).items():
-            self._pods.succeed(pod, self._jobs.record(name, "Finished", attempt=3, **FINISHED))
-        self._until_all("Succeeded", 3)
+    def add(self, story: Story, fault: str) -> str:
+        """A life more; returns its name."""
+        name = f"{story.name}-{fault}"
+        self._lives[name] = (story, Life(name, self._jobs, self._pods, self._view))
+        return name
 
-    def _apply(self, change: Callable[[JobManifest], JobManifest]) -> None:
-        for name in self._names:
-            self._jobs.apply(change(a_manifest().named(name).retrying(backoffSeconds=0)))
+    def run(self, when_stalled: Callable[[], None] = lambda: None) -> None:
+        """Lives all of them, and checks how they ended; `when_stalled` is called whenever all wait in vain."""
+        with ThreadPoolExecutor(len(self._lives)) as pool:
+            living = [pool.submit(story.live, life) for story, life in self._lives.values()]
+            self._watch_over(living, when_stalled)
+        for one in living:
+            one.result()
+        made = jobs_made(self._control_plane)[self._jobs.namespace]
+        for name, (story, life) in self._lives.items():
+            print(name, self._faults.struck(name))
+            story.check(life, made, self._faults.struck(name))
 
-    def _pods_of(self, attempt: int) -> dict[str, client.V1Pod]:
-        here = [pod for pod in self._pods.wait(len(self._names)) if pod.metadata.labels[ATTEMPT_LABEL] == str(attempt)]
-        return {pod.metadata.labels[JOB_LABEL]: pod for pod in here}
-
-    def _until_all(self, phase: str, attempt: int) -> None:
-        left, since = {""}, time.monotonic()
-        deadline = since + 240
-        while left:
-            statuses = self._jobs.statuses()
-            now = {
-                name
-                for name in self._names
-                if (statuses[name].get("phase"), statuses[name].get("attempt")) != (phase, attempt)
-            }
-            if now != left:
-                left, since = now, time.monotonic()
+    def _watch_over(self, living: list[Future[None]], when_stalled: Callable[[], None]) -> None:
+        before, since = "", time.monotonic()
+        while not all(one.done() for one in living):
+            now = str(sorted((key, job["metadata"]["resourceVersion"]) for key, job in self._view.jobs().items()))
+            if now != before:
+                before, since = now, time.monotonic()
             elif time.monotonic() - since > STALL_SECONDS:
-                self.stalls += 1
-                self._when_stalled()
+                when_stalled()
                 since = time.monotonic()
-            if time.monotonic() > deadline:
-                raise ClusterError(f"not {phase} in attempt {attempt}: { {name: statuses[name] for name in left} }")
-            time.sleep(0.1)
+            time.sleep(0.2)
 
 
-def check_ends(jobs: Jobs, names: list[str], faults: WatchFaults, control_plane: ControlPlane) -> None:
-    """Every job ended as the undisturbed one, with one Job an attempt."""
-    made = Counter(
-        event["objectRef"]["name"]
-        for event in control_plane.audit_events(lambda event: _made_a_job(event, jobs.namespace))
-    )
-    statuses = jobs.statuses()
-    for name in names:
-        status, fault = statuses[name], f"{name}: {faults.struck(name)}"
-        ends = [(entry["attempt"], entry["reason"]) for entry in status["history"]]
-        assert ends == [(1, "Crash"), (2, "Suspended"), (3, "Finished")], fault
-        counted = {"total": 1, "failures": 1, "outOfMemory": 0, "disruptions": 0, "hangs": 0}
-        assert status["restarts"].items() >= counted.items(), fault
-        assert [made[f"{name}-{attempt}"] for attempt in (1, 2, 3)] == [1, 1, 1], fault
-
-
-def _made_a_job(event: dict[str, Any], namespace: str) -> bool:
-    about = event.get("objectRef", {})
-    made = event["verb"] == "create" and event["responseStatus"]["code"] == 201
-    return made and (about.get("resource"), about.get("namespace")) == ("jobs", namespace)
+@pytest.fixture
+def sweep(
+    api: client.ApiClient, jobs: Jobs, pods: PodPlayer, faults: WatchFaults, control_plane: ControlPlane
+) -> Sweep:
+    return Sweep(api, jobs, pods, faults, control_plane)
 
 
 def test_the_end_is_the_same_whichever_event_is_lost(
-    faults: WatchFaults,
-    kubeconfig: Path,
-    start_operator: StartOperator,
-    jobs: Jobs,
-    pods: PodPlayer,
-    control_plane: ControlPlane,
+    sweep: Sweep, faults: WatchFaults, kubeconfig: Path, start_operator: StartOperator
 ) -> None:
     """Nothing tells of it again until the watches end and everything is listed."""
-    names = [UNDISTURBED, *(f"lost-{event}" for event in range(1, EVENTS + 1))]
-    for event in range(1, EVENTS + 1):
-        faults.lose(f"lost-{event}", event)
+    points = [(story, event) for story, events in EVENTS.items() for event in range(1, events + 1)]
+    for story, event in points:
+        faults.lose(sweep.add(story, f"lost-{event}"), event)
     start_operator(kubeconfig=kubeconfig)
-    Lives(jobs, pods, names, faults.expire).run()
-    check_ends(jobs, names, faults, control_plane)
-    assert faults.events(UNDISTURBED) <= EVENTS
-    assert all(faults.struck(f"lost-{event}") for event in range(1, faults.events(UNDISTURBED) - 5))
+    sweep.run(faults.expire)
+    for story in STORIES:
+        events = faults.events(f"{story.name}-{UNDISTURBED}")
+        assert events <= EVENTS[story]
+        assert all(faults.struck(f"{story.name}-lost-{event}") for event in range(1, events - 5))
 
 
 def test_the_end_is_the_same_when_nothing_is_heard_from_some_event_on(
-    faults: WatchFaults,
-    kubeconfig: Path,
-    start_operator: StartOperator,
-    jobs: Jobs,
-    pods: PodPlayer,
-    control_plane: ControlPlane,
+    sweep: Sweep, faults: WatchFaults, kubeconfig: Path, start_operator: StartOperator
 ) -> None:
     """What is listed now and then is enough."""
-    points = range(0, EVENTS, 3)
-    names = [UNDISTURBED, *(f"deaf-{event}" for event in points)]
-    for event in points:
-        faults.lose_all(f"deaf-{event}", after=event)
+    for story, events in EVENTS.items():
+        for event in range(0, events, 4):
+            faults.lose_all(sweep.add(story, f"deaf-{event}"), after=event)
     start_operator({"FINETUNE_RESYNC_SECONDS": "1"}, kubeconfig=kubeconfig)
-    Lives(jobs, pods, names, lambda: None).run()
-    check_ends(jobs, names, faults, control_plane)
+    sweep.run()
 
 
-def test_the_end_is_the_same_when_the_caches_are_behind_after_some_write(
-    faults: WatchFaults,
-    kubeconfig: Path,
-    start_operator: StartOperator,
-    jobs: Jobs,
-    pods: PodPlayer,
-    control_plane: ControlPlane,
+@pytest.mark.parametrize("play", [WatchFaults.hold, WatchFaults.list_old])
+def test_the_end_is_the_same_when_what_is_read_is_older_than_some_write(
+    play: Callable[..., None], sweep: Sweep, faults: WatchFaults, kubeconfig: Path, start_operator: StartOperator
 ) -> None:
     """What happened meanwhile is told later, all of it and in order."""
-    names = [UNDISTURBED, *(f"stale-{write}" for write in range(1, WRITES + 1))]
-    for write in range(1, WRITES + 1):
-        faults.hold(f"stale-{write}", write, seconds=1.0)
+    for story, writes in WRITES.items():
+        for write in range(1, writes + 1):
+            play(faults, sweep.add(story, f"stale-{write}"), write, seconds=1.0)
     start_operator(kubeconfig=kubeconfig)
-    Lives(jobs, pods, names, lambda: None).run()
-    check_ends(jobs, names, faults, control_plane)
-    writes = faults.writes(UNDISTURBED)
-    assert len(writes) <= WRITES, "\n".join(writes)
-    assert all(faults.struck(f"stale-{write}") for write in range(1, len(writes) - 1))
+    sweep.run()
+    for story in STORIES:
+        writes = faults.writes(f"{story.name}-{UNDISTURBED}")
+        assert len(writes) <= WRITES[story], "\n".join(writes)
+        for write in range(2, len(writes) - 1):  # before the first one nothing was told that could be old
+            struck = faults.struck(f"{story.name}-stale-{write}")
+            assert struck
+            assert play is not WatchFaults.list_old or any("as of" in one for one in struck), (write, struck)

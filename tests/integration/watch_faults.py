@@ -1,15 +1,18 @@
-"""Loses or holds back what watches tell of single jobs, between the API server and the operator; all else passes."""
+"""Loses or holds back what watches tell of single jobs, and lets lists be old; all else passes to the operator."""
 
 from __future__ import annotations
 
 import json
 import threading
+import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
 _EXPIRED = {"kind": "Status", "apiVersion": "v1", "status": "Failure", "reason": "Expired", "code": 410}
+_OLD_SECONDS = 10.0
+_LISTED = frozenset({"finetunejobs", "jobs", "pods"})
 Send = Callable[[bytes], None]
 
 
@@ -20,16 +23,31 @@ class _Plan:
     lose: Callable[[int], bool] = lambda event: False
     hold_after: int = 0
     hold_seconds: float = 0.0
+    old_lists: bool = False
+    before: int = 0
+    """The newest resourceVersion that was told when the last write was asked for."""
     events: int = 0
     writes: list[str] = field(default_factory=list)
     struck: list[str] = field(default_factory=list)
     held: list[tuple[Send, bytes]] | None = None
 
 
+@dataclass
+class _Old:
+    """Lists that are to be old, once of each kind, for one job."""
+
+    version: int
+    plan: _Plan
+    until: float
+    pending: set[str] = field(default_factory=lambda: set(_LISTED))
+
+
 class WatchFaults:
     """Plans by the names of jobs. Events and writes of a job are counted from 1; raised events are no writes."""
 
     def __init__(self) -> None:
+        self._newest = 0
+        self._old: list[_Old] = []
         self._plans: dict[str, _Plan] = {}
         self._streams: list[_Stream] = []
         self._lock = threading.RLock()
@@ -47,8 +65,13 @@ class WatchFaults:
         plan = self._plan(job)
         plan.hold_after, plan.hold_seconds = write, seconds
 
+    def list_old(self, job: str, write: int, seconds: float) -> None:
+        """As `hold`, and all watches end: the lists that follow are those of before the write."""
+        self.hold(job, write, seconds)
+        self._plan(job).old_lists = True
+
     def struck(self, job: str) -> list[str]:
-        """What was lost of the job, or the write after which its events were held back."""
+        """What was lost of the job, or the write after which its events were held back, and lists that were old."""
         return self._plan(job).struck
 
     def events(self, job: str) -> int:
@@ -64,10 +87,33 @@ class WatchFaults:
         with self._lock:
             streams, self._streams = self._streams, []
             for stream in streams:
-                stream.send_event("ERROR", _EXPIRED)
-                stream.end()
+                stream.expire()
 
     # The proxy's side
+
+    def asked(self, verb: str, path: str, body: bytes) -> str:
+        """Told of a request; returns the path to ask the API server for."""
+        about, _, query = path.partition("?")
+        kind = about.rpartition("/")[2]
+        with self._lock:
+            if verb != "GET":
+                job = _job_of_write(path, body)
+                if job is not None:
+                    self._plan(job).before = self._newest
+            elif kind in _LISTED and "limit=" in query and "continue=" not in query:
+                return self._list(path, kind)  # for a cache; lists for decisions have no limit, and are never old
+        return path
+
+    def _list(self, path: str, kind: str) -> str:
+        """A list as of the oldest version that some job still asks for."""
+        here = [old for old in self._old if kind in old.pending and time.monotonic() < old.until]
+        if not here:
+            return path
+        oldest = min(old.version for old in here)
+        for old in here:
+            old.pending.remove(kind)
+            old.plan.struck.append(f"{kind} as of {oldest}")
+        return f"{path}&resourceVersion={oldest}&resourceVersionMatch=Exact"
 
     def written(self, verb: str, path: str, body: bytes) -> None:
         """Told of a write that the API server has answered, before the operator hears of the answer."""
@@ -77,16 +123,24 @@ class WatchFaults:
         with self._lock:
             plan = self._plan(job)
             plan.writes.append(f"{verb} {path}")
-            if len(plan.writes) == plan.hold_after:
-                plan.struck.append(plan.writes[-1])
-                plan.held = []
-                threading.Timer(plan.hold_seconds, self._release, [plan]).start()
+            if len(plan.writes) != plan.hold_after:
+                return
+            plan.struck.append(plan.writes[-1])
+            plan.held = []
+            threading.Timer(plan.hold_seconds, self._release, [plan]).start()
+            if plan.old_lists and plan.before:  # before anything was told there is nothing older
+                self._old.append(_Old(plan.before, plan, time.monotonic() + _OLD_SECONDS))
+                self.expire()
 
-    def relay(self, lines: Iterable[bytes], send: Send, end: Callable[[], None]) -> None:
+    def relay(self, kind: str, lines: Iterable[bytes], send: Send, end: Callable[[], None]) -> None:
         """Passes a watch on, until it ends."""
         stream = _Stream(send, end)
         with self._lock:
             self._streams.append(stream)
+            if any(kind in old.pending and time.monotonic() < old.until for old in self._old):
+                self._streams.remove(stream)  # what it begins with is not as old as it is to be
+                stream.expire()
+                return
         for line in lines:
             with self._lock:
                 if stream not in self._streams:
@@ -95,6 +149,7 @@ class WatchFaults:
 
     def _pass_on(self, line: bytes, send: Send) -> None:
         event = json.loads(line)
+        self._newest = max(self._newest, int(event["object"]["metadata"].get("resourceVersion") or 0))
         job = _job_of_event(event)
         if job is None:
             send(line)
@@ -124,9 +179,11 @@ class _Stream:
     send: Send
     end: Callable[[], None]
 
-    def send_event(self, kind: str, document: dict[str, Any]) -> None:
+    def expire(self) -> None:
+        """Ends it as a server does that no longer knows where it was."""
         with suppress(OSError):
-            self.send(json.dumps({"type": kind, "object": document}).encode() + b"\n")
+            self.send(json.dumps({"type": "ERROR", "object": _EXPIRED}).encode() + b"\n")
+        self.end()
 
 
 def _job_of_event(event: dict[str, Any]) -> str | None:
