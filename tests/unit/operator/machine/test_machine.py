@@ -13,7 +13,9 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
+from finetune_api.trainer_contract import EndKind
 from finetune_operator.kube.protocol import FINE_TUNE_JOB, JOB, NETWORK_POLICY, POD
+from finetune_operator.names import ATTEMPT_LABEL
 
 from .happenings import AFTERWARDS, HAPPENINGS, play
 from .life import NAME, TERMINAL, Life
@@ -157,5 +159,33 @@ def test_a_job_whose_creation_was_not_heard_of_does_not_outlive_the_order_to_sto
         check_rest(life)
         assert life.status()["phase"] == ("Cancelled" if "cancel" in asked else "Suspended")
         assert not life.live_attempts()
+    finally:
+        life.close()
+
+
+def test_a_job_that_is_applied_again_waits_for_all_pods_of_the_one_before() -> None:
+    """Those of its second attempt, whose Job somebody took away in the background: only the pods are left."""
+    life = Life()
+    try:
+        life.flow()
+        (first,) = life.cluster.running()
+        life.cluster.end(first["metadata"]["name"], EndKind.DEVICE_OUT_OF_MEMORY)
+        life.flow()
+        life.pass_time(1)
+        life.flow()
+        (second,) = life.cluster.running()
+        life.delete_job(foreground=False)
+        life.delete_child(foreground=False)
+        life.apply()
+        life.flow()
+        life.pass_time(60)
+        assert [pod["metadata"]["name"] for pod in life.cluster.running()] == [second["metadata"]["name"]]
+        assert life.api.all(JOB) == []
+        assert life.status()["phase"] == "Pending"
+        life.cluster.stop_deleted()
+        life.flow()
+        (third,) = life.cluster.running()
+        assert third["metadata"]["labels"][ATTEMPT_LABEL] == "1"
+        check_rest(life)
     finally:
         life.close()
