@@ -8,13 +8,18 @@ from __future__ import annotations
 
 import logging
 import time
+from datetime import datetime
 from typing import Any
 
+from .builders.attempt import KUEUE
 from .errors import ForbiddenError, KubeError, NotFoundError
 from .kube.protocol import WORKLOAD, Document, Kube
 from .observation import Child, Obstacle
 
-LABEL = "kueue.x-k8s.io/job-uid"
+LABEL = f"{KUEUE}job-uid"
+QUEUE, PRIORITY = f"{KUEUE}queue-name", f"{KUEUE}priority-class"
+PATIENCE = 5.0
+"""Seconds in which Kueue has made a Workload."""
 FRESH_SECONDS = 3.0
 """How long an answer serves: the Job and its pods change several times while it is stopped."""
 ABSENT_SECONDS = 300.0
@@ -32,8 +37,8 @@ class Kueue:
         self._answers: dict[str, tuple[float, Obstacle | None]] = {}
         self._absent_until = float("-inf")
 
-    async def about(self, namespace: str, child: Child) -> Obstacle | None:
-        """Why this suspended Job is held; None where nothing is said."""
+    async def about(self, namespace: str, child: Child, labels: dict[str, str], at: datetime) -> Obstacle | None:
+        """Why this suspended Job of a FineTuneJob with these labels is held; None where nothing is said."""
         now = time.monotonic()
         asked, answer = self._answers.get(child.uid, (float("-inf"), None))
         if now < self._absent_until or now - asked < FRESH_SECONDS:
@@ -49,7 +54,7 @@ class Kueue:
             return answer
         if len(self._answers) > _REMEMBERED:
             self._answers.clear()
-        answer = reason(workloads[-1]) if workloads else None
+        answer = reason(workloads[-1]) if workloads else _unknown(child, labels, at)
         self._answers[child.uid] = (now, answer)
         return answer
 
@@ -68,6 +73,15 @@ def reason(workload: Document) -> Obstacle | None:
             return Obstacle(f"AdmissionCheck{check['state']}", f"{check['name']}: {check.get('message') or 'waits'}")
     said = reserved or evicted
     return Obstacle(said["reason"], said["message"]) if said else None
+
+
+def _unknown(child: Child, labels: dict[str, str], at: datetime) -> Obstacle | None:
+    """Kueue makes the Workload at once, or logs why it cannot and tries again."""
+    age = (at - child.created).total_seconds() if child.created else 0.0
+    if QUEUE not in labels or age < PATIENCE:
+        return None
+    asked = f", and is there a WorkloadPriorityClass {labels[PRIORITY]}" if PRIORITY in labels else ""
+    return Obstacle("NoWorkload", f"Kueue has made no Workload for it; does Kueue run{asked}?")
 
 
 def _of(conditions: dict[str, dict[str, Any]], kind: str, value: str) -> dict[str, Any] | None:

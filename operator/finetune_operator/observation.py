@@ -202,6 +202,8 @@ class Observation:
     """The Job of the attempt before the last, which is no longer of use."""
     pods: tuple[Pod, ...] = ()
     """The pods of the current attempt, those gone from the API included."""
+    replaced: tuple[Pod, ...] = ()
+    """Pods of the current attempt that another one has followed: of runs that its queue stopped."""
     left_over: tuple[Pod, ...] = ()
     """Pods of an earlier FineTuneJob of this name that have not ended, where no attempt of this one is there."""
     lost_pods: tuple[Pod, ...] = ()

@@ -85,6 +85,7 @@ class Observer:
             made_ago=self._cache.seconds_since_made(uid),
             made_beside=self._cache.unsaid(),
             pods=pods,
+            replaced=self._replaced(base, child, pods),
             left_over=left_over,
             lost_pods=await self._lost((*pods, *left_over), now),
             report=self._progress.report(key, uid),
@@ -96,7 +97,7 @@ class Observer:
         """What others say of pods that are not there."""
         child = seen.child
         if child is not None and child.suspended and child.deleting is None and not child.over:
-            return await self._kueue.about(seen.namespace, child)
+            return await self._kueue.about(seen.namespace, child, seen.labels, now)
         return await self._complaints.about(seen, now)
 
     async def _child(self, job: Observation, now: datetime) -> Child | None:
@@ -143,6 +144,12 @@ class Observer:
         there = await self._list_pods(job.namespace, f"{names.CHILD_LABEL}={name}")
         self._cache.only_pods((job.namespace, job.name), there, of=name)
         return newest(self._cache.pods(job.namespace, child, name))
+
+    def _replaced(self, job: Observation, child: Child | None, pods: tuple[Pod, ...]) -> tuple[Pod, ...]:
+        if child is None:
+            return ()
+        known = self._cache.pods(job.namespace, child, child.name)
+        return tuple(pod for pod in known if pod not in pods) if len(known) > len(pods) else ()
 
     async def _left_over(self, job: Observation) -> tuple[Pod, ...]:
         """Pods that have not ended of other Jobs of this name; asked for where the cache has any."""

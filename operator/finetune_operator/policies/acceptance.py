@@ -9,7 +9,21 @@ from finetune_api.v1alpha1.defaults import Resolution
 from finetune_api.v1alpha1.spec import FineTuneJobSpec
 from finetune_api.v1alpha1.support import unsupported
 
+from ..builders.attempt import KUEUE
 from ..settings import Settings
+
+_IN_PARTS = (f"{KUEUE}job-min-parallelism", f"{KUEUE}elastic-job")
+
+
+def in_parts(annotations: dict[str, str]) -> tuple[str, str] | None:
+    """Reason and message where Kueue is asked to start some of the nodes: those would wait for the others for ever."""
+    asked = [name for name in _IN_PARTS if name in annotations]
+    if not asked:
+        return None
+    return "StartsWhole", (
+        f"annotation {asked[0]}: all nodes of a job start together, or none; take it away, and write a smaller "
+        "spec.compute.nodes where fewer will do"
+    )
 
 
 def refusal(spec: FineTuneJobSpec, resolution: Resolution, settings: Settings) -> tuple[str, str] | None:

@@ -134,8 +134,9 @@ def _take_last_words(draft: Draft) -> None:
     seen, last = draft.seen, draft.status.history[-1] if draft.status.history else None
     again = seen.child.started if seen.child else None
     before = [pod for pod in seen.pods if again is None or pod.created is None or pod.created < again]
-    records = [record for pod in before if pod.ended and (record := pod.record(seen.uid))]
-    said = next((record for record in records if record.attempt == seen.attempt), None)
+    records = [record for pod in (*before, *seen.replaced) if pod.ended and (record := pod.record(seen.uid))]
+    known = {line.run for line in draft.status.history or () if line.attempt == seen.attempt}
+    said = next((record for record in records if record.attempt == seen.attempt and record.run not in known), None)
     if last is not None and last.ended and last.run is None and said is not None:
         recording.take_last_words(draft.status, said)
 
@@ -168,6 +169,7 @@ def _running(draft: Draft) -> None:
     """All pods run: note since when, and take the newest report over."""
     seen = draft.seen
     if deadline.running_since(seen) is None:
+        _take_last_words(draft)
         moments = [pod.started for pod in seen.pods if pod.started] or [draft.now]
         job = seen.child.started if seen.child else None
         began = max([*moments, job] if job else moments)  # a node's clock may be behind

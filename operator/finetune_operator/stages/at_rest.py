@@ -95,7 +95,11 @@ def _start(draft: Draft, spec: FineTuneJobSpec, settings: Settings) -> None:
         _say_started(draft, spec, resolution, _image(draft, resolution, settings))
         draft.look_again(0.05)
         return
-    refused = acceptance.refusal(spec, resolution, settings) or resizing.refusal(seen.status, resolution.spec)
+    refused = (
+        acceptance.refusal(spec, resolution, settings)
+        or acceptance.in_parts(seen.annotations)
+        or resizing.refusal(seen.status, resolution.spec)
+    )
     if refused is not None:
         refuse(draft, *refused)
         return

@@ -390,6 +390,11 @@ def test_pods_that_a_queue_told_to_end_are_no_start_of_the_next_run() -> None:
     assert last is not None
     assert last.history is not None
     assert [(line.run, line.reason) for line in last.history] == [(1, "Preempted")]
+    after = a_pod(uid="after", created=NOW, phase="Running", started=NOW)
+    running = decided(a_job().starting().with_(status=again.status, pods=(after,), replaced=said)).status
+    assert running is not None
+    assert running.history is not None
+    assert [(line.run, line.reason) for line in running.history] == [(1, "Preempted"), (None, None)]
 
 
 def test_a_preemption_that_nobody_saw_is_written_down() -> None:
@@ -664,3 +669,10 @@ def test_the_history_keeps_the_last_twenty_runs() -> None:
     assert status is not None
     assert status.history is not None
     assert [entry.attempt for entry in status.history] == list(range(2, 22))
+
+
+@pytest.mark.parametrize("annotation", ["job-min-parallelism", "elastic-job"])
+def test_a_job_that_its_queue_may_start_in_parts_is_refused(annotation: str) -> None:
+    decision = decided(a_job().with_(annotations={f"kueue.x-k8s.io/{annotation}": "1"}))
+    assert kinds(decision) == []
+    assert reason_of(decision, "Accepted") == "StartsWhole"
