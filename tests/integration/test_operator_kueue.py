@@ -1,76 +1,83 @@
-"""A queue that admits, preempts and admits again, by its protocol on Jobs: it alone writes the child's spec.suspend."""
+"""A queue that admits, preempts and admits again: Kueue itself where a release of it is at hand, else its protocol."""
 
-from collections.abc import Callable
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from kubernetes import client
 
 from finetune_api.trainer_contract import TrainerConfig
-from tests.builders.manifests import a_manifest
+from tests.builders.manifests import JobManifest, a_manifest
+from tests.cluster.control_plane import ControlPlane
+from tests.cluster.kueue import kueue_beside, release
 from tests.cluster.pods import PodPlayer
+from tests.cluster.queues import NODES, QUEUE, PlayedQueue, Queue, RealQueue
 from tests.cluster.waiting import until
 from tests.integration.jobs import FINISHED, Jobs
 
 pytestmark = pytest.mark.usefixtures("operator")
 JOB = "python-coder"
 CHILD = f"{JOB}-1"
-QUEUE = {"kueue.x-k8s.io/queue-name": "team", "kueue.x-k8s.io/priority-class": "low"}
-TOPOLOGY = {"kueue.x-k8s.io/podset-preferred-topology": "rack"}
+TOPOLOGY = {
+    "kueue.x-k8s.io/podset-preferred-topology": "rack",
+    "kueue.x-k8s.io/podset-slice-required-topology": "rack",
+    "kueue.x-k8s.io/podset-slice-size": "1",
+}
 
 
-class Kueue:
-    """Suspends a child Job and lets it go on, as Kueue's controller does."""
-
-    def __init__(self, api: client.ApiClient, namespace: str) -> None:
-        self._batch = client.BatchV1Api(api)
-        self._namespace = namespace
-
-    def hold(self, child: str) -> None:
-        self._patch(child, {"suspend": True})
-
-    def admit(self, child: str, flavor: str) -> None:
-        """With the nodes of the flavor that was found."""
-        placed = {"metadata": {"labels": {"flavor": flavor}}, "spec": {"nodeSelector": {"pool": flavor}}}
-        self._patch(child, {"template": placed})
-        self._patch(child, {"suspend": False})
-
-    def _patch(self, child: str, spec: dict[str, Any]) -> None:
-        self._batch.patch_namespaced_job(child, self._namespace, {"spec": spec})
+@pytest.fixture(scope="module")
+def kueue(control_plane: ControlPlane) -> Iterator[bool]:
+    """Whether Kueue itself runs."""
+    directory = release()
+    if directory is None:
+        yield False
+        return
+    with kueue_beside(control_plane, directory):
+        yield True
 
 
 @pytest.fixture
-def kueue(api: client.ApiClient, namespace: str) -> Kueue:
-    return Kueue(api, namespace)
+def queue(kueue: bool, control_plane: ControlPlane, api: client.ApiClient, namespace: str) -> Iterator[Queue]:
+    if not kueue:
+        yield PlayedQueue(api, namespace)
+        return
+    real = RealQueue(control_plane, namespace, NODES)
+    yield real
+    real.remove()
 
 
-def queued_job(jobs: Jobs, kueue: Kueue) -> None:
-    """A job of a queue, whose Job is held before a pod of it runs."""
-    manifest = a_manifest().labelled(**QUEUE)
-    manifest.document["metadata"]["annotations"] = dict(TOPOLOGY)
-    jobs.apply(manifest)
-    until(lambda: CHILD in jobs.children(), "the Job")
-    kueue.hold(CHILD)
+def a_queued_manifest() -> JobManifest:
+    return a_manifest().labelled(**QUEUE).computing(cpu="1")
+
+
+def queued_job(jobs: Jobs, queue: Queue, manifest: JobManifest | None = None) -> None:
+    """A job of a queue without room, whose Job is held before a pod of it is made."""
+    queue.occupy()
+    jobs.apply(manifest or a_queued_manifest())
+    queue.take(CHILD)
     jobs.wait(JOB, "Queued")
 
 
-def test_a_queue_is_asked_by_the_jobs_own_labels(jobs: Jobs, kueue: Kueue) -> None:
-    queued_job(jobs, kueue)
+def test_a_queue_is_asked_by_the_jobs_own_labels(jobs: Jobs, queue: Queue) -> None:
+    manifest = a_queued_manifest()
+    manifest.document["metadata"]["annotations"] = dict(TOPOLOGY)
+    queued_job(jobs, queue, manifest)
     child = jobs.child(CHILD)
     assert QUEUE.items() <= child["metadata"]["labels"].items()
     assert child["metadata"]["annotations"].items() >= TOPOLOGY.items()
     assert child["spec"]["template"]["metadata"]["annotations"] == TOPOLOGY
 
 
-def test_a_preemption_keeps_the_attempt_and_costs_nothing(jobs: Jobs, pods: PodPlayer, kueue: Kueue) -> None:
-    queued_job(jobs, kueue)
-    kueue.admit(CHILD, "first")
+def test_a_preemption_keeps_the_attempt_and_costs_nothing(jobs: Jobs, pods: PodPlayer, queue: Queue) -> None:
+    queued_job(jobs, queue)
+    until(lambda: queue.reason in jobs.condition(JOB, "Running")["message"], "the queue's reason")
+    queue.free(CHILD)
     (pod,) = pods.wait(job=CHILD)
     pods.run(pod)
     jobs.wait(JOB, "Running")
     saved = {"step": 120, "run": 1, "fromStep": 0, "checkpoint": {"latest": {"step": 120}, "count": 1}}
     pods.terminate_with(14, jobs.record(JOB, "Interrupted", **saved))
-    kueue.hold(CHILD)
+    queue.occupy()
     jobs.wait(JOB, "Queued")
     pods.wait_gone(pod)
     (line,) = until(lambda: _said_its_run(jobs), "what the run said at its end")
@@ -78,9 +85,9 @@ def test_a_preemption_keeps_the_attempt_and_costs_nothing(jobs: Jobs, pods: PodP
     status = jobs.status(JOB)
     assert status["restarts"] == {"total": 1, "disruptions": 1, "failures": 0, "hangs": 0, "outOfMemory": 0}
     assert (status["attempt"], status["checkpoint"]["latest"]["step"]) == (1, 120)
-    kueue.admit(CHILD, "second")
+    queue.free(CHILD)
     (again,) = pods.wait(job=CHILD)
-    assert again.spec.node_selector == {"pool": "second"}
+    assert again.spec.node_selector == NODES
     pods.run(again)
     assert jobs.wait(JOB, "Running")["attempt"] == 1
     pods.succeed(again, jobs.record(JOB, "Finished", **{**FINISHED, "run": 2, "fromStep": 120}))
@@ -92,31 +99,39 @@ def test_a_preemption_keeps_the_attempt_and_costs_nothing(jobs: Jobs, pods: PodP
     assert {"Queued", "Admitted", "Preempted"} <= set(jobs.events(JOB))
 
 
-def test_each_run_of_an_attempt_is_told_the_same_and_takes_a_number_of_its_own(
-    jobs: Jobs, pods: PodPlayer, kueue: Kueue
+def test_a_job_that_is_let_go_on_while_its_pod_still_saves_waits_for_that(
+    jobs: Jobs, pods: PodPlayer, queue: Queue
 ) -> None:
-    """The number is claimed on the volume, so that the same configuration gives two runs that fence each other off."""
-    queued_job(jobs, kueue)
-    configurations = []
-    for flavor in ("first", "second"):
-        kueue.admit(CHILD, flavor)
-        (pod,) = pods.wait(job=CHILD)
-        pods.run(pod)
-        jobs.wait(JOB, "Running")
-        configurations.append(TrainerConfig.decode(pod.spec.containers[0].env[0].value))
-        kueue.hold(CHILD)
-        jobs.wait(JOB, "Queued")
-        pods.wait_gone(pod)
-    assert configurations[0] == configurations[1]
-    assert configurations[0].attempt == 1
+    """Kueue has the room back as soon as the pod is asked to end. Both runs of the attempt are told the same: each
+    claims a number of its own on the volume, which fences the other off."""
+    queued_job(jobs, queue)
+    queue.free(CHILD)
+    (pod,) = pods.wait(job=CHILD)
+    pods.run(pod)
+    jobs.wait(JOB, "Running")
+    saved = {"step": 120, "run": 1, "fromStep": 0, "checkpoint": {"latest": {"step": 120}, "count": 1}}
+    pods.terminate_with(14, jobs.record(JOB, "Interrupted", **saved))
+    pods.hold_terminating()
+    queue.occupy()
+    jobs.wait(JOB, "Queued")
+    queue.free(CHILD)
+    jobs.wait(JOB, "Starting")
+    pods.release_terminating()
+    (again,) = pods.wait(job=CHILD)
+    pods.run(again)
+    jobs.wait(JOB, "Running")
+    first, second = jobs.status(JOB)["history"]
+    assert (first["attempt"], first["run"], first["reason"], first["toStep"]) == (1, 1, "Preempted", 120)
+    assert (second["attempt"], "ended" in second) == (1, False)
+    told = [TrainerConfig.decode(one.spec.containers[0].env[0].value) for one in (pod, again)]
+    assert told[0] == told[1]
+    assert told[0].attempt == 1
 
 
 @pytest.mark.parametrize("end", ["suspended", "cancelled"])
-def test_a_job_in_the_queue_can_be_taken_out_of_it(
-    end: str, jobs: Jobs, kueue: Kueue, apply: Callable[..., Any]
-) -> None:
-    queued_job(jobs, kueue)
-    manifest = a_manifest().labelled(**QUEUE)
+def test_a_job_in_the_queue_can_be_taken_out_of_it(end: str, jobs: Jobs, queue: Queue) -> None:
+    queued_job(jobs, queue)
+    manifest = a_queued_manifest()
     jobs.apply(manifest.suspended() if end == "suspended" else manifest.cancelled())
     jobs.wait(JOB, "Suspended" if end == "suspended" else "Cancelled")
     until(lambda: jobs.children() == [], "the Job to leave the queue")
