@@ -98,13 +98,15 @@ class PodPlayer:
         """Choose how the container of a deleted pod leaves, here on."""
         self._end = (exit_code, _text(message))
 
-    def run(self, pod: client.V1Pod, ip: str | None = None) -> str:
-        """Bind the pod to a node and let its container run; return the pod's address.
+    def run(self, pod: client.V1Pod, ip: str | None = None, node: str = NODE) -> str:
+        """Bind the pod to a node, which is made if need be, and let its container run; return the pod's address.
 
         The address, if none is given, is the pod's own in 127.0.0.0/8, where a test may serve (Linux).
         """
         ip = ip or self._address()
-        self._bind(pod)
+        if node != NODE:
+            create_played_node(self._core, node)
+        self._bind(pod, node)
         self._patch(
             pod,
             phase="Running",
@@ -153,12 +155,12 @@ class PodPlayer:
             containerStatuses=[_container(pod, {"terminated": ended})],
         )
 
-    def _bind(self, pod: client.V1Pod) -> None:
+    def _bind(self, pod: client.V1Pod, node: str = NODE) -> None:
         if pod.spec.node_name or self._pods.get(pod.metadata.uid, pod).spec.node_name:
             return
         binding = client.V1Binding(
             metadata=client.V1ObjectMeta(name=pod.metadata.name),
-            target=client.V1ObjectReference(kind="Node", name=NODE, api_version="v1"),
+            target=client.V1ObjectReference(kind="Node", name=node, api_version="v1"),
         )
         try:  # the client cannot read the answer, hence no preloading
             self._core.create_namespaced_pod_binding(
@@ -248,14 +250,14 @@ class PodPlayer:
         self.delete(pod, grace_seconds=0)
 
 
-def create_played_node(core: client.CoreV1Api) -> None:
-    """Make the Node that played pods are bound to, ready and large; nothing when it is there."""
+def create_played_node(core: client.CoreV1Api, name: str = NODE) -> None:
+    """Make a Node that played pods are bound to, ready and large; nothing when it is there."""
     room = {"cpu": "1000", "memory": "10000Gi", "pods": "100000", "nvidia.com/gpu": "1000"}
     status = {"capacity": room, "allocatable": room, "conditions": [_condition("Ready", "True", "Played")]}
     with suppress(client.ApiException):
-        core.create_node({"metadata": {"name": NODE}, "spec": {}})
-        core.patch_node_status(NODE, {"status": status})
-        core.patch_node(NODE, {"spec": {"taints": None}})  # admission marks every new node as not ready
+        core.create_node({"metadata": {"name": name}, "spec": {}})
+        core.patch_node_status(name, {"status": status})
+        core.patch_node(name, {"spec": {"taints": None}})  # admission marks every new node as not ready
 
 
 def _container(pod: client.V1Pod, state: dict[str, Any], ready: bool = False) -> dict[str, Any]:

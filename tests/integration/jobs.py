@@ -9,6 +9,7 @@ from kubernetes import client
 
 from tests.builders.manifests import JobManifest
 from tests.cluster.errors import ClusterError
+from tests.cluster.pods import PodPlayer
 from tests.cluster.waiting import until
 
 _GROUP, _VERSION, _PLURAL = "finetune.dev", "v1alpha1", "finetunejobs"
@@ -22,6 +23,19 @@ FINISHED: dict[str, Any] = {
     "effective": {"precision": "FP32", "perDeviceBatchSize": 8},
 }
 """What a trainer says of a finished attempt, identity and kind apart."""
+
+
+JOB = "python-coder"
+"""The name of `a_manifest()`."""
+
+
+def running(jobs: "Jobs", pods: PodPlayer, attempt: int = 1) -> client.V1Pod:
+    """The pod of an attempt of `a_manifest()`, once it runs and the operator knows."""
+    (pod,) = pods.wait(job=f"{JOB}-{attempt}")
+    pods.run(pod)
+    until(lambda: jobs.status(JOB).get("attempt") == attempt, f"attempt {attempt}")
+    jobs.wait(JOB, "Running")
+    return pod
 
 
 class Jobs:

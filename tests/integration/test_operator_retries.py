@@ -1,30 +1,19 @@
 """What each end of an attempt leads to, against a real API server and its real Job controller."""
 
 import pytest
-from kubernetes import client
 
 from tests.builders.manifests import a_manifest
 from tests.cluster.pods import PodPlayer
 from tests.cluster.waiting import until
-from tests.integration.jobs import FINISHED, Jobs
+from tests.integration.jobs import FINISHED, JOB, Jobs, running
 from tests.integration.operator_process import OperatorProcess
 
 pytestmark = pytest.mark.usefixtures("operator")
-JOB = "python-coder"
 AT_100 = {"latest": {"step": 100}, "count": 1}
 
 
 def quick(**policy: int) -> dict[str, int]:
     return {"backoffSeconds": 0, **policy}
-
-
-def running(jobs: Jobs, pods: PodPlayer, attempt: int = 1) -> client.V1Pod:
-    """The pod of an attempt, once it runs and the operator knows."""
-    (pod,) = pods.wait(job=f"{JOB}-{attempt}")
-    pods.run(pod)
-    until(lambda: jobs.status(JOB).get("attempt") == attempt, f"attempt {attempt}")
-    jobs.wait(JOB, "Running")
-    return pod
 
 
 def test_a_crash_is_tried_again_from_the_checkpoint(jobs: Jobs, pods: PodPlayer) -> None:
@@ -114,17 +103,35 @@ def test_a_container_killed_for_memory_is_named_so(jobs: Jobs, pods: PodPlayer) 
     assert "compute.memory" in failure["advice"]
 
 
-def test_one_dead_rank_ends_the_whole_gang(jobs: Jobs, pods: PodPlayer) -> None:
+def test_the_rank_that_failed_first_is_named_and_kept_when_its_pods_are_gone(jobs: Jobs, pods: PodPlayer) -> None:
     jobs.apply(a_manifest().on_nodes(2).retrying(**quick()))
     first, second = pods.wait(2, job=f"{JOB}-1")
     pods.run(first)
-    pods.run(second)
+    pods.run(second, node="second-played-node")
     jobs.wait(JOB, "Running")
-    pods.fail(second, 1, jobs.record(JOB, "InternalError", rank=1, message="ValueError: boom"))
-    pods.wait(2, job=f"{JOB}-2")
-    failure = jobs.status(JOB)["failure"]
-    assert (failure["rank"], failure["message"]) == (1, "ValueError: boom")
-    assert jobs.status(JOB)["restarts"]["total"] == 1
+    at_fault = {
+        "rank": 1, "node": 1, "exitCode": -11, "signal": "SIGSEGV", "endedAt": "2026-01-01T00:00:00.250Z",
+        "message": "Fatal Python error: Segmentation fault\n  File \"loss.py\", line 7 in forward",
+        "advice": "Look for a native extension in loss.py.",
+    }  # fmt: skip
+    lost_its_peer = {"collateral": True, "rank": 1, "node": 1, "message": "node 1 said that its rank 1 had failed"}
+    pods.fail(first, 1, jobs.record(JOB, "InternalError", checkpoint=AT_100, **lost_its_peer))  # it is the first to go
+    pods.fail(second, 1, jobs.record(JOB, "InternalError", **at_fault))
+
+    for pod in pods.wait(2, job=f"{JOB}-2"):
+        pods.run(pod)
+    jobs.wait(JOB, "Running")
+    jobs.delete_child(f"{JOB}-1")
+    pods.wait_gone(first)
+    pods.wait_gone(second)
+    status = jobs.status(JOB)
+    failure = status["failure"]
+    assert failure == {"attempt": 1, **status["history"][0]["failure"]}
+    said = {name: failure[name] for name in ("rank", "exitCode", "signal", "message", "advice", "node")}
+    assert said == {name: at_fault[name] for name in said} | {"node": "second-played-node"}
+    assert failure["reason"] == "Crash"
+    assert status["checkpoint"]["latest"]["step"] == 100
+    assert status["restarts"]["total"] == 1
 
 
 def test_a_secret_that_is_missing_is_named(jobs: Jobs, pods: PodPlayer) -> None:

@@ -6,18 +6,9 @@ from kubernetes import client
 from tests.builders.manifests import JobManifest, a_manifest
 from tests.cluster.pods import PodPlayer
 from tests.cluster.waiting import until
-from tests.integration.jobs import FINISHED, Jobs
+from tests.integration.jobs import FINISHED, JOB, Jobs, running
 
 pytestmark = pytest.mark.usefixtures("operator")
-JOB = "python-coder"
-
-
-def running(jobs: Jobs, pods: PodPlayer, attempt: int = 1) -> client.V1Pod:
-    (pod,) = pods.wait(job=f"{JOB}-{attempt}")
-    pods.run(pod)
-    until(lambda: jobs.status(JOB).get("attempt") == attempt, f"attempt {attempt}")
-    jobs.wait(JOB, "Running")
-    return pod
 
 
 def saves(jobs: Jobs, pods: PodPlayer, step: int, attempt: int = 1) -> None:
