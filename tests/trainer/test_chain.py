@@ -58,7 +58,9 @@ def test_a_new_adapter_is_trained_upon_the_merged_model(first: AJob, second: AJo
     begun, ended = first.report(), second.report()
     assert ended["effective"]["model"] == "job first on models/tiny"
     assert begun["output"]["digest"] != ended["output"]["digest"]
-    assert second.results.read_run_record().revisions["job first"] == begun["output"]["digest"]  # type: ignore[union-attr]
+    record = second.results.read_run_record()
+    assert record is not None
+    assert record.revisions["job first"] == begun["output"]["digest"]
     # It goes on where the first one ended, not where that one began.
     assert ended["lossCurve"][0][1] < begun["lossCurve"][0][1] - 0.5
     assert ended["lossCurve"][0][1] == pytest.approx(begun["lossCurve"][-1][1], abs=0.5)
