@@ -12,6 +12,7 @@ import pytest
 from finetune_api.trainer_contract import CheckpointManifest, EndKind
 from finetune_trainer import checkpoints
 from finetune_trainer.batches import BatchOrder, BatchSplit
+from finetune_trainer.completion import read_metrics
 
 from .attempts import AJob, Ranks, write_rows
 from .tiny_model import make_tiny_model
@@ -84,6 +85,29 @@ def test_a_job_goes_back_before_a_divergence_and_finishes(tmp_path: Path, broken
     assert [step for step, _ in report["lossCurve"]] == list(range(1, 13))
     assert all(math.isfinite(loss) for _, loss in report["lossCurve"])
     assert any(f"went back to step {newest} once" in warning for warning in report["warnings"])
+
+
+def test_a_job_without_a_checkpoint_goes_back_to_its_beginning_and_its_record_says_so(
+    tmp_path: Path, broken_models: Path
+) -> None:
+    job = a_job_that_diverges(tmp_path, broken_models, broken_rows=(90,), everySteps=1000).with_spec(
+        dataset={"split": {"validation": 0.05}}, evaluation={"compareWithBase": True, "everySteps": 1000}
+    )
+    diverged = diverged_step(end_of(job, EndKind.DIVERGED))
+    assert job.manifests() == []
+    again = job.with_config(attempt=2, divergedAt=diverged)
+    end_of(again, EndKind.FINISHED)
+    went_back = {"divergedAt": diverged, "toStep": 0, "run": 2}
+    record, report = again.results.read_run_record(), again.report()
+    assert record is not None
+    assert record.rewind is not None
+    assert record.rewind.dump() == report["rewind"] == went_back
+    assert any("went back to step 0 once" in warning for warning in report["warnings"])
+    assert "went back to step 0 once" in (again.results.logs / "train.log").read_text()
+    entries = read_metrics(again.results)
+    assert [entry["step"] for entry in entries if "loss" in entry] == list(range(1, report["steps"] + 1))
+    assert {entry["run"] for entry in entries} == {2}
+    assert len([entry for entry in entries if "base_eval_loss" in entry]) == 1, "measured again, and once"
 
 
 def test_a_job_that_went_back_is_killed_and_continues_with_the_same_rows(tmp_path: Path, broken_models: Path) -> None:

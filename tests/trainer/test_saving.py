@@ -24,9 +24,17 @@ from finetune_api.trainer_contract import (
     ProgressReport,
     Saves,
 )
-from finetune_trainer import checkpoints, memory, staging, supervisor
+from finetune_trainer import checkpoints, fencing, memory, staging, supervisor
+from finetune_trainer.completion import read_metrics
 from finetune_trainer.endpoint import prometheus_text
+from finetune_trainer.errors import FencedOff
+from finetune_trainer.fencing import RunClaim
+from finetune_trainer.heartbeats import Heartbeat
+from finetune_trainer.interruption import Interruption
+from finetune_trainer.progress import Journal, Progress, TrainLog
+from finetune_trainer.rank import Rank
 from finetune_trainer.records import read_progress
+from finetune_trainer.results import Results
 
 from .attempts import AJob, Ranks
 from .test_resume import assert_same_end

@@ -8,16 +8,19 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import psutil
 import pytest
 
 from finetune_api.trainer_contract import AttemptRecord, EndKind, ExitCode
+from finetune_trainer import supervisor
+from finetune_trainer.fencing import RunClaim
 
 from .attempts import PATIENCE_SECONDS, AJob
 
@@ -253,6 +256,18 @@ def test_sigterm_while_process_1_imports_is_heard_and_nothing_is_begun(tmp_path:
     assert (done.returncode, record.kind) == (ExitCode.INTERRUPTED, EndKind.INTERRUPTED)
     assert (record.uid, record.attempt) == ("uid-1", 1)
     assert not job.results.root.exists()
+
+
+def test_a_volume_that_does_not_answer_does_not_keep_the_end_from_being_said(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Unanswered:
+        def record_end(self, record: AttemptRecord) -> None:
+            threading.Event().wait()
+
+    monkeypatch.setattr(supervisor, "SECONDS_FOR_THE_VOLUME", 0.05)
+    supervisor.keep_record(AttemptRecord(uid="uid-1", attempt=1, kind=EndKind.HANG), cast(RunClaim, Unanswered()))
+    assert "The volume does not answer" in caplog.text
 
 
 def test_the_supervisor_loads_no_torch() -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import signal
 from pathlib import Path
 
@@ -15,9 +17,11 @@ from finetune_trainer.errors import DataError, DeviceUnavailable, Diverged, Inte
 from finetune_trainer.failures import record_of
 from finetune_trainer.interruption import INTERRUPTED_EXIT_CODE
 from finetune_trainer.last_words import last_words
-from finetune_trainer.ranks import RankProcess
+from finetune_trainer.ranks import RankProcess, Ranks
 from finetune_trainer.records import RankRecord
+from finetune_trainer.termination import Termination
 from finetune_trainer.verdict import judge
+from finetune_trainer.watch import Watch
 
 
 def ended(rank: int, code: int | None = 0, *, killed: int | None = None, at: float = 1.0) -> RankProcess:
@@ -109,6 +113,43 @@ def test_nccl_says_with_one_type_that_a_peer_went_and_that_its_own_device_failed
     from torch.distributed import DistBackendError
 
     assert record_of(DistBackendError(text), 0).collateral is collateral
+
+
+def test_a_full_disk_is_said_with_what_to_do() -> None:
+    found = record_of(OSError(errno.ENOSPC, "No space left on device", "/volume/output/model.safetensors"), 0)
+    assert (found.kind, found.collateral) == (EndKind.INTERNAL_ERROR, False)
+    assert "No space left" in found.message
+    assert "Make room on the claim" in found.advice
+
+
+def test_what_a_rank_says_without_ending_a_line_takes_no_memory_for_ever() -> None:
+    reader, writer = os.pipe()
+    os.set_blocking(reader, False)
+    process = RankProcess(0, 1, errors=reader)
+    for percent in range(100):
+        os.write(writer, b"\r%d %%" % percent + b"#" * 1000)
+        process.listen()
+    os.write(writer, b"\nthe end\n")
+    process.listen()
+    assert process.said[-1] == "the end"
+    assert len(process.said[0]) < 10_000
+
+
+def test_a_rank_that_leaves_as_if_all_were_well_ends_those_that_wait_for_it(tmp_path: Path) -> None:
+    """A library that calls exit(0) leaves no record."""
+    processes = [RankProcess(rank, os.spawnlp(os.P_NOWAIT, *command)) for rank, command in enumerate(
+        [("sleep", "sleep", "86400"), ("true", "true")]
+    )]  # fmt: skip
+    wakeup, _ = os.pipe()
+    os.set_blocking(wakeup, False)
+    watch = Watch(
+        Ranks(processes), tmp_path, node=0, gang=None, termination=Termination(), hang_seconds=1e6, grace_seconds=1e6,
+        oom_kills=lambda: 0,
+    )  # fmt: skip
+    verdict = watch.until_the_end(wakeup)
+    assert (verdict.kind, verdict.rank, verdict.exit_code) == (EndKind.INTERNAL_ERROR, 1, 0)
+    assert verdict.message == "Rank 1 ended with exit code 0 and left no record."
+    assert processes[0].killed
 
 
 def test_a_message_names_the_line_that_raised_it() -> None:

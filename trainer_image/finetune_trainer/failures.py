@@ -91,6 +91,8 @@ def _kind_of(error: BaseException) -> tuple[EndKind, str, str]:
         return EndKind.HOST_OUT_OF_MEMORY, said, "Raise compute.memory, or lower perDeviceBatchSize."
     if any(phrase in str(error) for phrase in _DEVICE_GONE):
         return EndKind.DEVICE_UNAVAILABLE, said, ""
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return EndKind.INTERNAL_ERROR, said, "Make room on the claim, or make it larger; checkpoint.keep says how many."
     if isinstance(error, SystemExit):
         return EndKind.INTERNAL_ERROR, f"The rank called exit({error.code}).", ""
     return EndKind.INTERNAL_ERROR, said, "The log has the whole traceback."

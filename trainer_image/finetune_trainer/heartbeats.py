@@ -12,6 +12,7 @@ from pathlib import Path
 
 # Count, whether the rank waits for others, bytes of the words that follow.
 _HEADER = struct.Struct("<Q?B")
+_LONGEST_WORDS = 255
 # A supervisor that was itself stopped (a frozen container) must not take its own pause for that of the ranks.
 _LONGEST_LOOK_SECONDS = 5.0
 
@@ -61,8 +62,10 @@ class Heartbeat:
             self()
 
     def _write(self) -> None:
-        words = self._doing.encode()[:255]
-        os.pwrite(self._file, _HEADER.pack(self._count, self._waiting, len(words)) + words, 0)
+        words = self._doing.encode()[:_LONGEST_WORDS]
+        # Always of one length: once it is there, a full disk takes it as well.
+        content = _HEADER.pack(self._count, self._waiting, len(words)) + words.ljust(_LONGEST_WORDS)
+        os.pwrite(self._file, content, 0)
 
 
 def heartbeat_path(scratch: Path, rank: int) -> Path:

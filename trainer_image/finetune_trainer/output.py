@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import xxhash
 
-from finetune_api.trainer_contract import Result, TrainerConfig
+from finetune_api.trainer_contract import Result, Rewind, TrainerConfig
 
 from . import checkpoints
 from .disk import beat_while_written, sync_file
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 def write_output(
     *, trainer: Any, tokenizer: Any, config: TrainerConfig, results: Results, rank: Rank, journal: Journal,
     progress: Progress, state: Any, adapter: bool, early_stopped: bool, data: PreparedData, base: ModelSource,
-    seconds: float, metric: Metric,
+    seconds: float, metric: Metric, rewind: Rewind | None,
 ) -> dict[str, Any]:  # fmt: skip
     """Writes the output; rank 0 only. Returns the fields of the record. Raises FencedOff.
 
@@ -57,7 +57,7 @@ def write_output(
     report = make_report(
         config=config, run=rank.run, journal=journal, progress=progress, steps=state.global_step,
         output_step=output_step, early_stopped=early_stopped, seconds=seconds, counts=data.counts,
-        output=result.dump(),
+        output=result.dump(), rewind=rewind,
     )  # fmt: skip
     with claim.fenced():
         (partial / "README.md").write_text(model_card(config, report, base), encoding="utf-8")

@@ -8,7 +8,7 @@ import math
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
-from typing import Any, cast
+from typing import IO, Any, cast
 
 from finetune_api.trainer_contract import CheckpointState, Effective, ProgressReport, Stage
 
@@ -55,6 +55,8 @@ class Progress:
     def warn(self, warning: str) -> None:
         """Adds a warning, once."""
         if warning not in self.report.warnings:
+            if self._writes:
+                logger.warning(warning)
             self.update(now=True, warnings=[*self.report.warnings, warning])
 
     def checkpoints(self, state: CheckpointState) -> None:
@@ -70,7 +72,9 @@ class Progress:
         if "stage" in fields or "step" in fields:
             self._heartbeat.doing(self.report.stage, self.report.step)
         if self._writes and (now or time.monotonic() - self._written > _SHORTEST_INTERVAL):
-            write_atomically(self._path, json.dumps(self.report.dump()))
+            # A place that takes no more costs what is shown, not the training.
+            with suppress(OSError):
+                write_atomically(self._path, json.dumps(self.report.dump()))
             self._written = time.monotonic()
 
 
@@ -79,13 +83,12 @@ class Journal:
 
     def __init__(self, results: Results, claim: RunClaim, from_step: int, *, tensor_board: bool) -> None:
         """Entries after `from_step` are of steps that this run does again: they are dropped. Raises FencedOff."""
-        self._run = claim.number
-        self.entries = [entry for entry in read_metrics(results) if entry["step"] <= from_step]
-        # Kept open: once a newer run has replaced it, nobody reads what this one still writes.
-        self._file = claim.replace(
-            results.metrics, "".join(json.dumps(entry) + "\n" for entry in self.entries).encode()
-        )
+        self._claim, self._path = claim, results.metrics
+        # From the beginning even the figures before the first step are measured again.
+        self.entries = [entry for entry in read_metrics(results) if entry["step"] <= from_step] if from_step else []
+        self._file: IO[bytes] | None = None
         self._owed = b""
+        self._write()
         self._events: Any = None
         if tensor_board:
             from torch.utils.tensorboard import SummaryWriter
@@ -97,15 +100,22 @@ class Journal:
 
         A full disk stops no training: its lines are written once there is room again, TensorBoard's events are not.
         """
-        entry = {"step": step, "run": self._run, **{name: _finite(value) for name, value in values.items()}}
+        entry = {"step": step, "run": self._claim.number, **{name: _finite(value) for name, value in values.items()}}
         self.entries.append(entry)
-        self._owed += (json.dumps(entry) + "\n").encode()
-        with suppress(OSError):
-            self._owed = self._owed[self._file.write(self._owed) :]
+        self._owed += _line(entry)
+        self._write()
         with self._events_may_fail():
             for name, value in entry.items():
                 if self._events is not None and name not in ("step", "run") and value is not None:
                     self._events.add_scalar(_tag(name), value, step)
+
+    def _write(self) -> None:
+        with suppress(OSError):
+            if self._file is None:
+                # Kept open: once a newer run has replaced it, nobody reads what this one still writes.
+                self._file = self._claim.replace(self._path, b"".join(map(_line, self.entries)))
+                self._owed = b""
+            self._owed = self._owed[self._file.write(self._owed) :]
 
     @contextmanager
     def _events_may_fail(self) -> Iterator[None]:
@@ -126,7 +136,8 @@ class Journal:
         return next((entry["step"] for entry in self.entries if entry.get("began")), 0)
 
     def close(self) -> None:
-        self._file.close()
+        if self._file is not None:
+            self._file.close()
         with self._events_may_fail():
             if self._events is not None:
                 self._events.close()
@@ -139,6 +150,10 @@ def mean_over_steps(curve: Iterable[tuple[int, float]], after: int = 0) -> float
         total += value * (step - last)
         last = step
     return total / (last - after) if last > after else None
+
+
+def _line(entry: dict[str, Any]) -> bytes:
+    return (json.dumps(entry) + "\n").encode()
 
 
 def _tag(name: str) -> str:
@@ -156,9 +171,12 @@ class TrainLog(logging.Handler):
         """Raises FencedOff."""
         super().__init__()
         path = results.logs / "train.log"
-        self._file = claim.replace(path, path.read_bytes() if path.exists() else b"")
+        self._file: IO[bytes] | None = None
+        with suppress(OSError):
+            self._file = claim.replace(path, path.read_bytes() if path.exists() else b"")
         self.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
 
     def emit(self, record: logging.LogRecord) -> None:
         with suppress(OSError, ValueError):
-            self._file.write(f"{self.format(record)}\n".encode())
+            if self._file is not None:
+                self._file.write(f"{self.format(record)}\n".encode())

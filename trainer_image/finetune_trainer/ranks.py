@@ -26,6 +26,7 @@ from .records import now
 from .results import Results
 
 STACK_SIGNAL = signal.SIGUSR1
+_LONGEST_LINE = 8192
 
 
 def begin(environment: Mapping[str, str], errors: int) -> int:
@@ -78,6 +79,8 @@ class RankProcess:
                 return
             with suppress(OSError):
                 os.write(sys.stderr.fileno(), content)
+            # A bar of progress rewrites one line for days.
+            self._begun_line = self._begun_line[-_LONGEST_LINE:]
             *lines, self._begun_line = (self._begun_line + content.decode("utf-8", "replace")).split("\n")
             self.said.extend(lines)
 

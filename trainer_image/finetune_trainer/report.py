@@ -6,7 +6,7 @@ import platform
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-from finetune_api.trainer_contract import TrainerConfig
+from finetune_api.trainer_contract import Rewind, TrainerConfig
 
 from .progress import Journal, Progress, mean_over_steps
 from .results import timestamp
@@ -42,6 +42,7 @@ def final_metrics(journal: Journal) -> dict[str, float | None]:
 def make_report(
     *, config: TrainerConfig, run: int, journal: Journal, progress: Progress, steps: int, output_step: int,
     early_stopped: bool, seconds: float, counts: dict[str, Any], output: dict[str, Any],
+    rewind: Rewind | None = None,
 ) -> dict[str, Any]:  # fmt: skip
     """The content of report.json."""
     return {
@@ -55,6 +56,7 @@ def make_report(
         "steps": steps,
         "outputStep": output_step,
         "stoppedEarly": early_stopped,
+        **({"rewind": rewind.dump()} if rewind else {}),
         "secondsOfThisRun": round(seconds, 3),
         "finishedAt": timestamp(),
         "metrics": final_metrics(journal),

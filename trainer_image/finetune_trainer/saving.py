@@ -11,6 +11,7 @@ import shutil
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -141,8 +142,10 @@ class CheckpointWriter:
         if self._pending is not None and self._pending.thread is not None and not self._pending.thread.is_alive():
             self._take_notice()
         if self._rank.leads and time.monotonic() - self._checked_at > SECONDS_BETWEEN_CHECKS:
-            self._claim.check()
             self._checked_at = time.monotonic()
+            # A volume that does not let itself be read at the moment says nothing: every commit is fenced anyway.
+            with suppress(OSError):
+                self._claim.check()
 
     def settle(self) -> None:
         """Waits for the checkpoint that is on its way; every rank calls it. Raises FencedOff."""
@@ -194,8 +197,7 @@ class CheckpointWriter:
             self._progress.update(now=True, checkpoint=save.state, saves=_added(told, save))
         else:
             warning = f"The checkpoint of step {save.step} could not be written ({save.problem}); training goes on."
-            logger.warning("%s The checkpoints before it are untouched.", warning)
-            self._progress.warn(warning)
+            self._progress.warn(f"{warning} The checkpoints before it are untouched.")
             self._progress.update(now=True, saves=told.model_copy(update={"failed": told.failed + 1}))
 
     # -- in the thread that saves

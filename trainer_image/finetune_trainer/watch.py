@@ -110,8 +110,7 @@ class Watch:
 
     def _take_ends(self) -> None:
         """Looks at ranks that have ended badly: the others of the gang cannot go on without them."""
-        bad = [p for p in self._ranks.processes if p.ended_by_itself and p.exit_code != 0]
-        if not bad or self._cause is not None:
+        if self._cause is not None or not any(map(self._ended_badly, self._ranks.processes)):
             return
         verdict = self._judged()
         if verdict.kind is EndKind.INTERRUPTED:
@@ -123,6 +122,11 @@ class Watch:
             logger.warning("Rank %s has lost another one: %s", verdict.rank, verdict.message)
             self._waits_for_cause_until = now() + SECONDS_FOR_THE_OTHERS
             self._kill_by(self._waits_for_cause_until)
+
+    def _ended_badly(self, process: RankProcess) -> bool:
+        """Whether others may wait for it: also where a library has ended it as if all were well."""
+        unsaid = process.exit_code == 0 and RankRecord.read(self._scratch, process.rank) is None
+        return process.ended_by_itself and (process.exit_code != 0 or unsaid)
 
     def _waits_for_a_cause(self) -> bool:
         """The ranks of this node have only noticed that another had gone: its node is to say why."""

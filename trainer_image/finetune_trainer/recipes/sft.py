@@ -204,7 +204,7 @@ def train(rank: Rank) -> dict[str, Any]:
         details = write_output(
             trainer=trainer, tokenizer=tokenizer, config=config, results=results, rank=rank, journal=journal,
             progress=progress, state=state, adapter=not full, early_stopped=flow.stopped_early, data=data,
-            base=source, seconds=time.monotonic() - began, metric=metric,
+            base=source, seconds=time.monotonic() - began, metric=metric, rewind=rewind,
         )  # fmt: skip
     world.wait_for_all()
     world.close()
