@@ -26,7 +26,10 @@ _CALL_SECONDS = (5, 30)
 _WATCH_SECONDS = 300
 _PATIENCE_SECONDS = 120.0
 """How long whoever waits bears a server that does not answer."""
-_PASSING = (410, 429, 500, 502, 503, 504)
+_EXPIRED = 410
+_PASSING = (_EXPIRED, 429, 500, 502, 503, 504)
+_LONGEST_PAUSE = 30.0
+"""Seconds between two tries of a watch that the server refuses for now."""
 
 
 class NoAnswerError(ClusterError):
@@ -84,6 +87,7 @@ class ClusterJobs:
         Raises NoSuchJobError when the job is deleted, ClusterError.
         """
         lost: float | None = None
+        refusals = 0
         while True:
             try:
                 yield self.get(name)
@@ -102,10 +106,14 @@ class ClusterJobs:
                 ):  # fmt: skip
                     if event["type"] == "DELETED":
                         raise NoSuchJobError(f"{name} was deleted meanwhile")
+                    refusals = 0
                     yield event["object"]
             except ApiException as error:
                 if error.status not in _PASSING:
                     raise self._told(name, error) from None
+                if error.status != _EXPIRED:
+                    time.sleep(min(2.0**refusals, _LONGEST_PAUSE))
+                    refusals += 1
             except urllib3.exceptions.HTTPError:
                 continue  # the connection broke: the next get says whether the server is still there
 
