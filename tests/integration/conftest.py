@@ -14,6 +14,7 @@ from finetune_api.trainer_contract import PROGRESS_PORT
 from tests.builders.manifests import claims
 from tests.cluster.control_plane import ControlPlane
 from tests.cluster.fixtures import api, apply, control_plane, namespace, pods
+from tests.integration.finetune import Finetune
 from tests.integration.jobs import Jobs
 from tests.integration.operator_process import OperatorProcess, StartOperator
 from tests.integration.warm_operators import WarmOperators
@@ -67,6 +68,11 @@ def jobs(api: client.ApiClient, namespace: str, apply: Callable[..., Any]) -> Jo
     """The test's namespace, with the claims `models`, `datasets` and `results`."""
     apply(claims())
     return Jobs(api, namespace, apply)
+
+
+@pytest.fixture
+def finetune(control_plane: ControlPlane, namespace: str) -> Finetune:
+    return Finetune(control_plane.kubeconfig, namespace)
 
 
 @pytest.fixture
