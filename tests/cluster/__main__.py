@@ -49,7 +49,7 @@ def _parser() -> argparse.ArgumentParser:
         sub.add_argument("--dir", type=Path, default=versions.cache_directory() / "cluster")
         sub.add_argument("--kubernetes", help="newest, oldest or a version (without a node newest, with one oldest)")
         sub.add_argument("--node", action="store_true", help="with a real node; needs root, or Docker for kind")
-        sub.add_argument("--nodes", type=int, choices=(1, 2), default=1, help="how many nodes")
+        sub.add_argument("--nodes", type=int, choices=(1, 2, 3), default=1, help="how many nodes")
         if command is _binaries:
             sub.add_argument("--profile", choices=sorted(_PROFILES), help="all that a group of tests needs")
     return parser

@@ -9,7 +9,7 @@
 
 and of the cluster with a node, for tests marked `root`:
 
-    cluster         session   a running Cluster of two nodes with our two images and BASE loaded
+    cluster         session   a running Cluster of three nodes with our two images and BASE loaded
     restricted      test      the name of a fresh namespace there that enforces the restricted Pod Security Standard
 
 A wrong manifest makes `apply` raise kubernetes.client.ApiException, whose body holds the server's message.
@@ -75,7 +75,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     directory = tmp_path_factory.mktemp("node")
     flags = ("--node-monitor-grace-period=20s", "--node-monitor-period=2s")  # a lost node is noticed sooner
     images = [BASE, OPERATOR, TRAINER]
-    with start_cluster(directory, nodes=2, images=images, controller_manager_flags=flags) as started:
+    with start_cluster(directory, nodes=3, images=images, controller_manager_flags=flags) as started:
         yield started
 
 

@@ -25,7 +25,7 @@ def start_cluster(directory: Path, *, nodes: int = 1, images: Sequence[str] = ()
 
     Args:
         directory: for data, logs, volumes and credentials.
-        nodes: 1 or 2.
+        nodes: how many, from 1.
         images: names of `tests.cluster.images` to build and load.
         options: as for `ControlPlane.start`, local processes only; `kubernetes` is `oldest` unless given,
             because newer kubelets refuse version 1 control groups.

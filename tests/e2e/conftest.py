@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Generator, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -18,8 +19,8 @@ from tests.e2e.installation import install
 from tests.e2e.jobs import Jobs
 from tests.e2e.learning import DIFFERENCES, Expected, Undisturbed
 from tests.e2e.manifests import a_job
-from tests.e2e.nodes import calm_node
-from tests.e2e.side_by_side import Lanes, begin_selected
+from tests.e2e.nodes import calm_node, keep_others_away
+from tests.e2e.side_by_side import CALM, Lanes, begin_selected, in_order
 
 # The first test of a session waits for the images to be built, which takes minutes on a fresh machine.
 TIMEOUT_SECONDS = 2400
@@ -32,15 +33,17 @@ _CLUSTER = pytest.StashKey[Cluster]()
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "side_by_side(test, lane): runs beside others; see tests/e2e/side_by_side.py")
+    for mark in ("side_by_side(test, lane)", "beside"):
+        config.addinivalue_line("markers", f"{mark}: runs beside others; see tests/e2e/side_by_side.py")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     here = Path(__file__).parent
-    for item in items:
-        if here in item.path.parents:
-            item.add_marker(pytest.mark.root)
-            item.add_marker(pytest.mark.timeout(TIMEOUT_SECONDS))
+    ours = [item for item in items if here in item.path.parents]
+    for item in ours:
+        item.add_marker(pytest.mark.root)
+        item.add_marker(pytest.mark.timeout(TIMEOUT_SECONDS))
+    items[:] = [item for item in items if item not in ours] + in_order(ours)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
@@ -64,19 +67,33 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
 
 
 @pytest.fixture(scope="session")
-def installed(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Config) -> Cluster:
+def claims(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Future[tuple[Path, Path]]]:
+    """The contents of the claims `models` and `datasets`, which are made while the cluster starts."""
+    models, datasets = tmp_path_factory.mktemp("models"), tmp_path_factory.mktemp("datasets")
+
+    def make() -> tuple[Path, Path]:
+        inputs.make(models, datasets)
+        return models, datasets
+
+    with ThreadPoolExecutor(1) as aside:
+        yield aside.submit(make)
+
+
+@pytest.fixture(scope="session")
+def installed(
+    claims: object, cluster: Cluster, tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Config
+) -> Cluster:
     """The cluster with the operator in a pod of it."""
     pytestconfig.stash[_CLUSTER] = cluster
+    keep_others_away(cluster)
     install(cluster, tmp_path_factory.mktemp("installation"), operator_image=OPERATOR, trainer_image=TRAINER)
     return cluster
 
 
 @pytest.fixture(scope="session")
-def new_jobs(installed: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], Jobs]]:
+def new_jobs(claims: Future[tuple[Path, Path]], installed: Cluster) -> Iterator[Callable[[str], Jobs]]:
     """Makes namespaces that enforce the restricted Pod Security Standard, each with claims `models` and `datasets`."""
-    models, datasets = tmp_path_factory.mktemp("models"), tmp_path_factory.mktemp("datasets")
-    inputs.make_models(models)
-    inputs.make_datasets(datasets)
+    models, datasets = claims.result()
     with config.new_client_from_config(str(installed.kubeconfig)) as api:
 
         def make(purpose: str) -> Jobs:
@@ -114,7 +131,7 @@ def undisturbed(lanes: Lanes, new_jobs: Callable[[str], Jobs], installed: Cluste
         job = jobs.finished(jobs.apply(a_job("undisturbed").placed_on(calm_node(installed))))
         return Undisturbed.of(job, jobs.run_directory(job))
 
-    return lanes.submit("undisturbed", run)
+    return lanes.submit(CALM, run)
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,8 @@
-"""Fills the claims that jobs start from: a small model of random weights, and the example's data; trains nothing."""
+"""Fills the claims that jobs start from: a small model of random weights, and the example's data; trains nothing.
+
+Run: python -m tests.e2e.inputs MODELS
+Writes the content of the claim `models`, in a process of its own: nobody else has to load torch for it.
+"""
 
 from __future__ import annotations
 
@@ -6,22 +10,28 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.e2e.installation import REPOSITORY
-from tests.trainer.tiny_model import make_tiny_model
+from tests.cluster.images import ROOT
 
 # The names that the example's manifest gives them.
 MODEL = "tiny-llama"
 DATA = "python-instructions/train.jsonl"
-_MAKE_DATA = REPOSITORY / "examples" / "01-lora-sft" / "make_data.py"
+_MAKE_DATA = ROOT / "examples" / "01-lora-sft" / "make_data.py"
 
 
-def make_models(directory: Path) -> None:
-    """Write the content of the claim `models`; of a size at which a step takes some hundredths of a second."""
+def make(models: Path, datasets: Path) -> None:
+    """Write the contents of both claims; the data as the example's reader does."""
+    for program in ([str(_MAKE_DATA), str(datasets)], ["-m", "tests.e2e.inputs", str(models)]):
+        subprocess.run([sys.executable, *program], cwd=ROOT, check=True, capture_output=True)
+
+
+def _make_models(directory: Path) -> None:
+    """A model of a size at which a step takes some hundredths of a second."""
+    from tests.trainer.tiny_model import make_tiny_model
+
     made = make_tiny_model(directory / MODEL, hidden=128, layers=4)
     for file in made.iterdir():
         file.chmod(0o644)  # safetensors writes for its own user only, and the pod's is another
 
 
-def make_datasets(directory: Path) -> None:
-    """Write the content of the claim `datasets`, as the example's reader does."""
-    subprocess.run([sys.executable, str(_MAKE_DATA), str(directory)], check=True, capture_output=True)
+if __name__ == "__main__":
+    _make_models(Path(sys.argv[1]))

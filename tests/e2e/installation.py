@@ -79,7 +79,7 @@ def _wait_ready(cluster: Cluster) -> None:
 
 
 def _patch(trainer_image: str, node: str) -> dict[str, Any]:
-    """What this cluster's administrator changes about the Deployment."""
+    """What this cluster's administrator changes about the Deployment; a second replica is had by one test alone."""
     settings = {
         "FINETUNE_TRAINER_IMAGE": trainer_image,
         "FINETUNE_PLATFORM__CPU_WITHOUT_GPU": "1",  # leaves room for the operator on a node of two cores
@@ -90,7 +90,7 @@ def _patch(trainer_image: str, node: str) -> dict[str, Any]:
         "apiVersion": "apps/v1",
         "kind": "Deployment",
         "metadata": {"name": DEPLOYMENT, "namespace": NAMESPACE},
-        "spec": {"template": {"spec": pod}},
+        "spec": {"replicas": 1, "template": {"spec": pod}},
     }
 
 

@@ -21,7 +21,7 @@ def a_job(name: str, *, steps: int = STEPS) -> JobManifest:
             hyperparameters={"maxSteps": steps, "perDeviceBatchSize": 4, "maxSequenceLength": 128, "seed": 11},
             checkpoint={"everySteps": 25},
             evaluation={"everySteps": 250},
-            compute={"gpusPerNode": 0, "cpu": "800m", "memory": "2Gi"},  # two fit on two cores
+            compute={"gpusPerNode": 0, "cpu": "600m", "memory": "2Gi"},  # three fit on two cores, beside the operator
             storage=None,
         )
     )

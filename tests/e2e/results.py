@@ -1,12 +1,20 @@
-"""Reads what a job left on its volume, with the libraries that its user would take; knows no Kubernetes."""
+"""Reads what a job left on its volume, with the libraries that its user would take; knows no Kubernetes.
+
+Run: python -m tests.e2e.results BASE ADAPTER PROMPT
+Prints what the base model and the model with the adapter write after a prompt, as a list in JSON.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
+import subprocess
+import sys
 from collections.abc import Collection
 from pathlib import Path
 from typing import Any
+
+from tests.cluster.images import ROOT
 
 
 def losses(run: Path) -> dict[int, float]:
@@ -41,8 +49,17 @@ def content(directory: Path) -> dict[str, tuple[str, int]]:
     }
 
 
-def generate(base: Path, adapter: Path, prompt: str, tokens: int = 8) -> tuple[str, str]:
-    """Return what the base model and the model with the adapter write after a prompt, greedily."""
+def generate(base: Path, adapter: Path, prompt: str) -> tuple[str, str]:
+    """Return what the base model and the model with the adapter write after a prompt, greedily.
+
+    In a process of its own: tests that run side by side must not wait for what torch takes to load.
+    """
+    command = [sys.executable, "-m", "tests.e2e.results", str(base), str(adapter), prompt]
+    before, after = json.loads(subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.PIPE).stdout)
+    return before, after
+
+
+def _generate(base: str, adapter: str, prompt: str, tokens: int = 8) -> tuple[str, str]:
     import torch
     from peft import PeftModel
     from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -59,3 +76,7 @@ def generate(base: Path, adapter: Path, prompt: str, tokens: int = 8) -> tuple[s
     with tuned.disable_adapter():
         before = write()
     return before, write()
+
+
+if __name__ == "__main__":
+    print(json.dumps(_generate(*sys.argv[1:])))

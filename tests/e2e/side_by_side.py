@@ -1,8 +1,9 @@
 """Runs several tests at the same time, since a job that is disturbed waits as long as it computes; judges nothing.
 
 A test marked with `side_by_side(lane)` takes `jobs` (of a namespace of its own) and `undisturbed` (a future), and is
-a plain sequence of sentences. The first of them to be run starts all that were selected: those of one lane follow one
-another in the order of the file, the lanes go side by side. pytest then takes up one result after another.
+a plain sequence of sentences. The first test of a session starts all of these that were selected: those of one lane
+follow one another in the order of the files, the lanes go side by side. pytest then takes up one result after another.
+Modules marked with `BESIDE` run meanwhile; all other tests have the cluster to themselves, after the lanes.
 """
 
 from __future__ import annotations
@@ -16,6 +17,11 @@ import pytest
 
 from tests.e2e.jobs import Jobs
 from tests.e2e.learning import Expected
+
+CALM, CALM_TOO, TROUBLED, SILENT = "calm node", "calm node, too", "troubled node", "silent node"
+"""The lanes, by the node that their jobs run on. What they take at the same time fits on two cores and on each node."""
+BESIDE = [pytest.mark.beside, pytest.mark.usefixtures("begun")]
+"""For `pytestmark` of tests that neither disturb others nor mind them, and that ask for next to no computing."""
 
 Result = TypeVar("Result")
 Test = Callable[[Jobs, Expected], None]
@@ -68,8 +74,19 @@ def side_by_side(lane: str) -> Callable[[Test], Callable[[Lanes], None]]:
     return mark
 
 
+def in_order(items: list[pytest.Item]) -> list[pytest.Item]:
+    """What runs beside the lanes, then what runs in them, then what runs alone."""
+    return sorted(items, key=_place)
+
+
 def begin_selected(items: list[pytest.Item], lanes: Lanes, undisturbed: Expected) -> None:
     """Begin every marked test that pytest has selected, in its order."""
     for item in items:
         if mark := item.get_closest_marker("side_by_side"):
             lanes.begin(*mark.args, undisturbed)
+
+
+def _place(item: pytest.Item) -> int:
+    if item.get_closest_marker("side_by_side"):
+        return 1
+    return 0 if item.get_closest_marker("beside") else 2

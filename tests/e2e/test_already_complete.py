@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from tests.e2e.jobs import Jobs, condition
+from tests.e2e.learning import Expected
 from tests.e2e.manifests import a_job
 from tests.e2e.results import content
+from tests.e2e.side_by_side import CALM, side_by_side
 
 
-def test_the_same_manifest_again_finds_its_output(jobs: Jobs) -> None:
+@side_by_side(CALM)
+def test_the_same_manifest_again_finds_its_output(jobs: Jobs, undisturbed: Expected) -> None:
     manifest = a_job("restored", steps=20)
     name = jobs.apply(manifest)
     first = jobs.finished(name)

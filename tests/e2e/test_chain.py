@@ -6,13 +6,16 @@ from pathlib import Path
 
 from tests.e2e.inputs import MODEL
 from tests.e2e.jobs import Jobs, condition
+from tests.e2e.learning import Expected
 from tests.e2e.manifests import a_job
 from tests.e2e.results import content, losses
+from tests.e2e.side_by_side import CALM_TOO, side_by_side
 
 STEPS, BRANCH_AT = 60, 25
 
 
-def test_an_adapter_upon_an_adapter_and_a_branch(jobs: Jobs) -> None:
+@side_by_side(CALM_TOO)
+def test_an_adapter_upon_an_adapter_and_a_branch(jobs: Jobs, undisturbed: Expected) -> None:
     # Kept until it is branched from: by default the two newest are.
     first = a_job("first", steps=STEPS).with_spec(checkpoint={"everySteps": BRANCH_AT, "keep": 3})
     second = a_job("second", steps=20).with_spec(model={"job": {"name": "first"}})

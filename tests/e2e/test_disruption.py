@@ -7,8 +7,8 @@ from tests.cluster.waiting import until
 from tests.e2e.jobs import Document, Jobs, phase
 from tests.e2e.learning import Expected, assert_same_learning
 from tests.e2e.manifests import a_job, a_priority_class
-from tests.e2e.nodes import calm_node, drained, silent, troubled_node
-from tests.e2e.side_by_side import side_by_side
+from tests.e2e.nodes import calm_node, drained, expect_trouble_on, silent, silent_node, troubled_node
+from tests.e2e.side_by_side import CALM, SILENT, TROUBLED, side_by_side
 
 ONE_DISRUPTION = {"total": 1, "failures": 0, "outOfMemory": 0, "disruptions": 1, "hangs": 0}
 
@@ -19,7 +19,7 @@ def assert_went_on(middle: Document, job: Document) -> None:
     assert middle["status"]["checkpoint"]["latest"]["step"] <= first["toStep"] == second["fromStep"]
 
 
-@side_by_side("calm node")
+@side_by_side(CALM)
 def test_a_deleted_pod_is_replaced_and_goes_on_from_the_newest_checkpoint(jobs: Jobs, undisturbed: Expected) -> None:
     name = jobs.apply(a_job("pod-deleted").placed_on(calm_node(jobs.cluster)))
     middle = jobs.in_the_middle(name)
@@ -33,7 +33,7 @@ def test_a_deleted_pod_is_replaced_and_goes_on_from_the_newest_checkpoint(jobs: 
     assert_same_learning(job, jobs, undisturbed.result())
 
 
-@side_by_side("calm node")
+@side_by_side(CALM)
 def test_a_suspended_job_frees_its_pod_and_resumes_where_it_was(jobs: Jobs, undisturbed: Expected) -> None:
     name = jobs.apply(a_job("suspended").placed_on(calm_node(jobs.cluster)))
     jobs.in_the_middle(name)
@@ -47,24 +47,24 @@ def test_a_suspended_job_frees_its_pod_and_resumes_where_it_was(jobs: Jobs, undi
     assert_same_learning(job, jobs, undisturbed.result())
 
 
-@side_by_side("troubled node")
+@side_by_side(SILENT)
 def test_a_writer_on_a_silent_node_is_replaced_and_fenced_off(jobs: Jobs, undisturbed: Expected) -> None:
-    troubled = troubled_node(jobs.cluster)
+    node = silent_node(jobs.cluster)
     # Shorter than by default: 5 s on a silent node and 10 s to end, after which the operator gives the pod another 60.
     impatient = [
         {"key": f"node.kubernetes.io/{trouble}", "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 5}
         for trouble in ("not-ready", "unreachable")
     ]
-    manifest = a_job("node-silent").preferring(troubled).with_pods(tolerations=impatient)
+    manifest = a_job("node-silent").preferring(node).with_pods(tolerations=[*impatient, *expect_trouble_on(node)])
     name = jobs.apply(manifest.with_spec(checkpoint={"everySteps": 25, "gracePeriodSeconds": 10}))
     middle = jobs.in_the_middle(name)
     (old,) = jobs.pods(name)
-    assert old.spec.node_name == troubled
+    assert old.spec.node_name == node
     log = jobs.log_file(old)
     writer = processes(old)
     freeze(writer)
     try:
-        with silent(jobs.cluster, troubled):
+        with silent(jobs.cluster, node):
             jobs.wait(name, "another attempt", lambda job: job["status"]["attempt"] == 2 and phase(job) == "Running")
             thaw(writer)  # now two of them write to one volume
             job = jobs.finished(name)
@@ -80,10 +80,11 @@ def test_a_writer_on_a_silent_node_is_replaced_and_fenced_off(jobs: Jobs, undist
     assert_same_learning(job, jobs, undisturbed.result())
 
 
-@side_by_side("troubled node")
+@side_by_side(TROUBLED)
 def test_a_drained_node_hands_its_job_to_another(jobs: Jobs, undisturbed: Expected) -> None:
     troubled = troubled_node(jobs.cluster)
-    name = jobs.apply(a_job("node-drained").preferring(troubled))
+    manifest = a_job("node-drained").preferring(troubled)
+    name = jobs.apply(manifest.with_pods(tolerations=expect_trouble_on(troubled)))
     middle = jobs.in_the_middle(name)
     (pod,) = jobs.pods(name)
     assert pod.spec.node_name == troubled
@@ -97,14 +98,15 @@ def test_a_drained_node_hands_its_job_to_another(jobs: Jobs, undisturbed: Expect
     assert_same_learning(job, jobs, undisturbed.result())
 
 
-@side_by_side("troubled node")
+@side_by_side(TROUBLED)
 def test_a_preempted_job_waits_for_the_urgent_one_and_goes_on(jobs: Jobs, undisturbed: Expected) -> None:
     troubled = troubled_node(jobs.cluster)
     jobs.cluster.apply(a_priority_class("urgent"))
-    name = jobs.apply(a_job("preempted").placed_on(troubled))
+    tolerations = expect_trouble_on(troubled)
+    name = jobs.apply(a_job("preempted").placed_on(troubled).with_pods(tolerations=tolerations))
     middle = jobs.in_the_middle(name)
-    urgent = a_job("urgent", steps=20).placed_on(troubled).with_pods(priorityClassName="urgent")
-    jobs.apply(urgent.computing(cpu="1500m"))  # of the two that the node has
+    urgent = a_job("urgent", steps=20).placed_on(troubled).computing(cpu="1500m")  # of the two that the node has
+    jobs.apply(urgent.with_pods(priorityClassName="urgent", tolerations=tolerations))
     waiting = jobs.wait(name, "the urgent job to be in its way", _is_unschedulable)
     assert waiting["status"]["attempt"] == 2
     jobs.finished("urgent")

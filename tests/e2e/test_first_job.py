@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,7 +15,9 @@ from tests.cluster.binaries import binary
 from tests.cluster.waiting import until
 from tests.e2e.installation import REPOSITORY
 from tests.e2e.jobs import Jobs
+from tests.e2e.learning import Expected
 from tests.e2e.results import generate
+from tests.e2e.side_by_side import CALM, side_by_side
 
 EXAMPLE = REPOSITORY / "examples" / "01-lora-sft" / "job.yaml"
 COLUMNS = ["NAME", "PHASE", "PROGRESS", "LOSS", "ETA", "RESTARTS", "AGE"]
@@ -22,29 +25,30 @@ RUNNING = r"^{name}\s+Running\s+\d+% \(\d+/\d+\)\s+\d+\.\d+\s+\d+[smh]\S*\s+0\s+
 
 
 @contextmanager
-def watching(jobs: Jobs, shown: Path) -> Iterator[None]:
+def watching(jobs: Jobs) -> Iterator[Path]:
     """`kubectl get ftj -w` into a file for the length of the block."""
     kubectl = [str(binary("kubectl", jobs.cluster.kubernetes)), f"--kubeconfig={jobs.cluster.kubeconfig}"]
     with (
-        shown.open("w") as output,
+        tempfile.NamedTemporaryFile(prefix="watch-") as output,
         subprocess.Popen([*kubectl, "get", "ftj", "-n", jobs.namespace, "-w"], stdout=output) as process,
     ):
         try:
-            yield
+            yield Path(output.name)
         finally:
             process.terminate()
 
 
-def test_the_example_is_tuned_and_its_adapter_writes(jobs: Jobs, tmp_path: Path) -> None:
+@side_by_side(CALM)
+def test_the_example_is_tuned_and_its_adapter_writes(jobs: Jobs, undisturbed: Expected) -> None:
     example = yaml.safe_load(EXAMPLE.read_text())
-    name, shown = example["metadata"]["name"], tmp_path / "watch.txt"
+    name = example["metadata"]["name"]
     jobs.kubectl("apply", "-f", str(EXAMPLE))
-    with watching(jobs, shown):
+    with watching(jobs) as shown:
         jobs.finished(name)
         jobs.kubectl("wait", f"ftj/{name}", "--for=condition=Succeeded", "--timeout=10s")
         until(lambda: re.search(rf"^{name}\s+Succeeded", shown.read_text(), re.M), "the last line of the watch")
+        table = shown.read_text()
 
-    table = shown.read_text()
     assert table.splitlines()[0].split() == COLUMNS
     assert re.search(RUNNING.format(name=name), table, re.M), f"no line has all columns filled:\n{table}"
 

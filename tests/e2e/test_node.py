@@ -8,8 +8,12 @@ import pytest
 from tests.cluster.cluster import Cluster
 from tests.cluster.errors import ClusterError
 from tests.cluster.images import BASE
+from tests.e2e.jobs import Jobs
+from tests.e2e.learning import Expected
+from tests.e2e.nodes import calm_node, expect_trouble_on, troubled_node
+from tests.e2e.side_by_side import BESIDE, TROUBLED, side_by_side
 
-pytestmark = pytest.mark.root
+pytestmark = BESIDE
 
 RESOLVE = """
 import socket
@@ -77,27 +81,33 @@ def test_a_restricted_pod_reaches_a_service_by_its_name(cluster: Cluster, restri
     assert logs_of(cluster, "resolve", restricted) == "reached\n"
 
 
-def test_the_pods_of_an_indexed_job_meet_through_a_headless_service(cluster: Cluster, restricted: str) -> None:
+@side_by_side(TROUBLED)
+def test_the_pods_of_an_indexed_job_meet_through_a_headless_service(jobs: Jobs, undisturbed: Expected) -> None:
+    cluster, namespace = jobs.cluster, jobs.namespace
     selector = {"batch.kubernetes.io/job-name": "meet"}
     service = {
         "apiVersion": "v1",
         "kind": "Service",
-        "metadata": {"name": "meet", "namespace": restricted},
+        "metadata": {"name": "meet", "namespace": namespace},
         "spec": {"clusterIP": "None", "selector": selector, "publishNotReadyAddresses": True},
     }
     meeting = {"name": "MEETING", "value": "meet-0.meet"}
     spread = {
         "maxSkew": 1,
         "topologyKey": "kubernetes.io/hostname",
-        "whenUnsatisfiable": "ScheduleAnyway",
+        "whenUnsatisfiable": "DoNotSchedule",
         "labelSelector": {"matchLabels": selector},
     }
-    pod = a_pod(MEET, subdomain="meet", topologySpreadConstraints=[spread], container={"env": [meeting]})
-    cluster.apply(service, a_job("meet", restricted, pod, ranks=2))
-    assert logs_of(cluster, "meet", restricted) == "met rank 1\n"
+    anywhere = {
+        "topologySpreadConstraints": [spread],
+        "tolerations": expect_trouble_on(troubled_node(cluster)),
+    }
+    pod = a_pod(MEET, subdomain="meet", container={"env": [meeting]}, **anywhere)
+    cluster.apply(service, a_job("meet", namespace, pod, ranks=2))
+    assert logs_of(cluster, "meet", namespace) == "met rank 1\n"
     place = "jsonpath={.items[*].spec.nodeName}"
-    placed = cluster.kubectl("get", "pods", "-n", restricted, "-o", place).split()
-    assert set(placed) == set(cluster.node_names)
+    placed = cluster.kubectl("get", "pods", "-n", namespace, "-o", place).split()
+    assert set(placed) == {calm_node(cluster), troubled_node(cluster)}
 
 
 def test_a_pod_reads_a_filled_volume_and_writes_an_empty_one(cluster: Cluster, restricted: str, tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from tests.e2e.learning import Expected, assert_same_learning
 from tests.e2e.manifests import a_job
 from tests.e2e.results import losses
 
+CPU = "800m"  # more than elsewhere, since nothing runs beside
 STEPS_WITHOUT = 60  # that a job trains while the API server is away: some seconds
 
 
@@ -38,7 +39,7 @@ def assert_left_alone(job: Document, jobs: Jobs, undisturbed: Expected) -> None:
 
 
 def test_a_killed_operator_leaves_the_job_alone(jobs: Jobs, undisturbed: Expected, cluster: Cluster) -> None:
-    name = jobs.apply(a_job("operator-killed"))
+    name = jobs.apply(a_job("operator-killed").computing(cpu=CPU))
     jobs.in_the_middle(name)
     with undisturbed_pod(jobs, name):
         kill_operator(cluster)
@@ -52,7 +53,7 @@ def test_a_killed_control_plane_leaves_the_job_alone(
     if not cluster.plane:
         pytest.skip("etcd and the API server are killed where they are processes of this machine, not on kind")
     process: Process = getattr(cluster.plane, component)
-    name = jobs.apply(a_job(f"{component}-restarted"))
+    name = jobs.apply(a_job(f"{component}-restarted").computing(cpu=CPU))
     jobs.in_the_middle(name)
     results = jobs.results_so_far(name)
     with undisturbed_pod(jobs, name):
@@ -70,7 +71,7 @@ def test_a_second_replica_takes_over_from_one_that_falls_silent(
     if not cluster.plane:
         pytest.skip("a replica is frozen where its container is a process of this machine, not on kind")
     with replicas(cluster, 2):
-        name = jobs.apply(a_job("leader-lost"))
+        name = jobs.apply(a_job("leader-lost").computing(cpu=CPU))
         jobs.in_the_middle(name)
         first = leader(cluster)
         with undisturbed_pod(jobs, name):

@@ -15,13 +15,16 @@ from tests.e2e.learning import Expected, assert_same_learning
 from tests.e2e.manifests import a_job
 from tests.e2e.nodes import calm_node
 
+RELEASE = release()
+pytestmark = pytest.mark.skipif(RELEASE is None, reason="no Kueue is at hand: set FINETUNE_KUEUE")
+
 
 @pytest.fixture(scope="module")
 def kueue(cluster: Cluster) -> Iterator[None]:
-    directory = release()
-    if directory is None or cluster.plane is None:
-        pytest.skip("no release of Kueue is at hand, or the cluster is kind's: set FINETUNE_KUEUE")
-    with kueue_beside(cluster.plane, directory):
+    if cluster.plane is None:
+        pytest.skip("Kueue runs as a process beside the control plane, and kind's is in a container")
+    assert RELEASE is not None
+    with kueue_beside(cluster.plane, RELEASE):
         yield
 
 

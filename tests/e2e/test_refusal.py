@@ -9,6 +9,9 @@ import pytest
 from tests.builders.manifests import a_manifest
 from tests.cluster.errors import ClusterError
 from tests.e2e.jobs import Jobs
+from tests.e2e.side_by_side import BESIDE
+
+pytestmark = BESIDE
 
 WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "a mistyped field": (
