@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from .examples import make_inputs
+
 # Before torch is loaded: processes that spin on the same cores take ten times as long, and a fork must find no threads.
 os.environ["OMP_NUM_THREADS"] = "1"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
@@ -32,3 +34,11 @@ def loaded_libraries(models: Path) -> None:
     """Loads once what every forked rank needs."""
     import datasets  # noqa: F401  # for the forked ranks
     import peft  # noqa: F401  # for the forked ranks
+
+
+@pytest.fixture(scope="session")
+def example_inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """`datasets` and the untrained model of the examples, and `said`: what the program said that made the model."""
+    directory = tmp_path_factory.mktemp("example")
+    (directory / "said").write_text(make_inputs(directory))
+    return directory

@@ -3,37 +3,23 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-EXAMPLES = Path(__file__).parents[2] / "examples"
+from .examples import EXAMPLES, program
+
 NAMES = ("python-base", "python-answers", "python-answers-again", "python-answers-slower")
 
 
-def program(*arguments: str, at: Path) -> str:
-    environment = {name: value for name, value in os.environ.items() if name != "OMP_NUM_THREADS"}
-    command = [sys.executable, *arguments]
-    ended = subprocess.run(
-        command, cwd=at, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False
-    )
-    assert ended.returncode == 0, ended.stdout
-    return ended.stdout
-
-
 @pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def place(tmp_path_factory: pytest.TempPathFactory, example_inputs: Path) -> Path:
     """A directory in which the four jobs have been run, one after the other."""
     root = tmp_path_factory.mktemp("chain")
-    first = EXAMPLES / "01-lora-sft"
-    program(str(first / "make_data.py"), "datasets", at=root)
-    library, model = "datasets/python-source/library.txt", "models/tiny-llama-untrained"
-    program(str(first / "make_base_model.py"), library, model, at=root)
-    manifest = str(EXAMPLES / "02-chain" / "job.yaml")
+    shutil.copytree(example_inputs, root, dirs_exist_ok=True)
+    manifest = EXAMPLES / "02-chain" / "job.yaml"
     for name in NAMES:
         models = ["--claim", "models=models"] if name == NAMES[0] else []
         claims = [*models, "--claim", "datasets=datasets", "--output", "out"]

@@ -4,28 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-EXAMPLE = Path(__file__).parents[2] / "examples" / "01-lora-sft"
+from .examples import FIRST, UNTRAINED, program
 
 
-def program(name: str, *arguments: Path) -> str:
-    """Runs one of the example's programs as a person would, with all cores, and gives what it printed."""
-    command = [sys.executable, str(EXAMPLE / name), *map(str, arguments)]
-    environment = {name: value for name, value in os.environ.items() if name != "OMP_NUM_THREADS"}
-    return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env=environment).stdout
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    directory = tmp_path_factory.mktemp("datasets")
-    program("make_data.py", directory)
-    return directory
+@pytest.fixture
+def data(example_inputs: Path) -> Path:
+    return example_inputs / "datasets"
 
 
 def rows(path: Path) -> list[dict[str, str]]:
@@ -33,7 +21,7 @@ def rows(path: Path) -> list[dict[str, str]]:
 
 
 def test_the_data_is_the_same_each_time(data: Path, tmp_path: Path) -> None:
-    program("make_data.py", tmp_path)
+    program(FIRST / "make_data.py", tmp_path)
 
     assert digests(tmp_path) == digests(data)
 
@@ -51,23 +39,22 @@ def test_the_answers_are_python(data: Path) -> None:
         compile(row["output"], "answer", "exec")
 
 
-def test_the_base_model_is_one_that_transformers_reads(data: Path, tmp_path: Path) -> None:
+def test_the_base_model_is_one_that_transformers_reads(example_inputs: Path) -> None:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    said = program("make_base_model.py", data / "python-source" / "library.txt", tmp_path)
-
-    model, loading = AutoModelForCausalLM.from_pretrained(tmp_path, output_loading_info=True)
-    tokenizer = AutoTokenizer.from_pretrained(tmp_path)
+    made = example_inputs / UNTRAINED
+    model, loading = AutoModelForCausalLM.from_pretrained(made, output_loading_info=True)
+    tokenizer = AutoTokenizer.from_pretrained(made)
     assert not loading["missing_keys"]
     assert not loading["unexpected_keys"]
-    assert said.startswith(f"{model.num_parameters():,} ")
+    assert (example_inputs / "said").read_text().startswith(f"{model.num_parameters():,} ")
     text = "def f(größe):\n\treturn 'ß'"
     assert tokenizer.decode(tokenizer(text)["input_ids"]) == text
 
 
 @pytest.mark.timeout(1800)
 def test_the_demo_tunes_a_model_that_is_clearly_better_on_what_it_never_saw(tmp_path: Path) -> None:
-    said = program("demo.py", tmp_path)
+    said = program(FIRST / "demo.py", tmp_path)
 
     assert "Loss on held-out pairs" in said
     (report,) = tmp_path.glob("results/python-coder/*/output/report.json")
