@@ -40,13 +40,15 @@ def warm_operators() -> Iterator[WarmOperators]:
 
 
 @pytest.fixture
-def start_operator(operator_account: Path, namespace: str, tmp_path: Path) -> Iterator[StartOperator]:
+def start_operator(
+    operator_account: Path, namespace: str, tmp_path: Path, warm_operators: WarmOperators | None
+) -> Iterator[StartOperator]:
     """Starts operators of the test's namespace: start_operator(settings={...}, kubeconfig=...)."""
     started: list[OperatorProcess] = []
 
     def start(settings: dict[str, str] | None = None, kubeconfig: Path | None = None) -> OperatorProcess:
         log = tmp_path / f"operator-{len(started)}.log"
-        made = OperatorProcess(kubeconfig or operator_account, namespace, log, settings)
+        made = OperatorProcess(kubeconfig or operator_account, namespace, log, settings, warm_operators)
         started.append(made)
         made.start()
         return made

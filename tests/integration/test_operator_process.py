@@ -2,11 +2,18 @@
 
 import json
 
+import pytest
+
 from tests.builders.manifests import a_manifest
 from tests.cluster.pods import PodPlayer
 from tests.cluster.waiting import until
 from tests.integration.jobs import Jobs
 from tests.integration.operator_process import OperatorProcess, StartOperator
+
+
+@pytest.fixture
+def warm_operators() -> None:
+    """Here each is the program that the image starts."""
 
 
 def test_the_probes_and_metrics_tell_how_it_is(operator: OperatorProcess, jobs: Jobs, pods: PodPlayer) -> None:
@@ -28,6 +35,7 @@ def test_a_cluster_that_cannot_be_reached_keeps_it_waiting_and_well(
     nowhere.write_text(operator_account.read_text().replace("https://127.0.0.1:", "https://127.0.0.2:1"[:-1]))
     operator = start_operator(kubeconfig=nowhere)
     assert operator.probe("/healthz")[0] == 200
+    assert operator.probe("/readyz")[0] == 503
 
 
 def test_the_logs_are_json(operator: OperatorProcess) -> None:
