@@ -15,7 +15,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from finetune_api.trainer_contract import EndKind
 from finetune_operator.kube.protocol import FINE_TUNE_JOB, JOB, NETWORK_POLICY, POD
-from finetune_operator.names import ATTEMPT_LABEL
+from finetune_operator.names import ATTEMPT_LABEL, COMPLETION_INDEX
 
 from .happenings import AFTERWARDS, HAPPENINGS, play
 from .life import NAME, TERMINAL, Life
@@ -62,7 +62,7 @@ def _problems_of_the_record(life: Life, status: dict[str, Any]) -> list[str]:
 
 
 def _leader_runs(life: Life) -> bool:
-    """Whether somebody can be asked for progress: one pod of a gang may have ended by itself, which no real one does."""
+    """Whether somebody can be asked for progress: a pod of a gang may have ended by itself, as no real one does."""
     return any(pod["metadata"]["annotations"][COMPLETION_INDEX] == "0" for pod in life.cluster.running())
 
 
