@@ -65,13 +65,15 @@ class _Process:
         proxy = settings.progress == "Proxy" or (settings.progress == "Auto" and not self._credentials.inside)
         kube = ApiServer(self._credentials, through_proxy=proxy)
         probes = await serve(self._health, settings.probe_host, settings.probe_port)
-        self._health.ready = True  # also while it waits for the Lease: a second replica is well
         # Connections of its own: behind a burst of other requests a renewal would come too late.
         for_lease = ApiServer(self._credentials, through_proxy=proxy)
-        lease = Lease(for_lease, settings.operator_namespace, settings.lease_name, settings.identity)
+        lease = Lease(
+            for_lease, settings.operator_namespace, settings.lease_name, settings.identity, seen=self._become_ready
+        )
         try:
             if settings.lease:
                 await self._first(lease.acquire())
+            self._become_ready()
             if not self._stop.is_set():
                 await self._lead(kube, Controller(kube, settings), lease.hold() if settings.lease else None)
         finally:
@@ -80,6 +82,10 @@ class _Process:
             await probes.cleanup()
             await for_lease.close()
             await kube.close()
+
+    def _become_ready(self) -> None:
+        """It leads, or has seen whom it waits for: a second replica that could take over is well."""
+        self._health.ready = True
 
     async def _lead(self, kube: ApiServer, controller: Controller, holding: Coroutine[Any, Any, None] | None) -> None:
         """Watches and works, until told to stop or until a part of it ends."""

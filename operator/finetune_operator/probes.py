@@ -16,7 +16,7 @@ class Health:
 
     def __init__(self) -> None:
         self.ready = False
-        """Set up: leading, or waiting for the Lease."""
+        """Leading, or waiting for a Lease that it has seen."""
         self.longest_work: Callable[[], float] = lambda: 0.0
         self.waiting: Callable[[], int] = lambda: 0
         self.idle_seconds: Callable[[], float] = lambda: 0.0

@@ -68,7 +68,7 @@ class OperatorProcess(Process):
 
     def _answers(self) -> bool:
         try:
-            return self.probe("/readyz")[0] == 200
+            return self.probe("/healthz")[0] == 200
         except OSError:
             return False
 

@@ -19,7 +19,7 @@ RESTRICTED = {"metadata": {"labels": {"pod-security.kubernetes.io/enforce": "res
 def test_the_manifests_are_accepted_as_they_stand(control_plane: ControlPlane, operator_account: Path) -> None:
     said = control_plane.kubectl("apply", "-k", str(DEPLOY), "--dry-run=server", "--validate=strict")
     kinds = {line.split("/")[0] for line in said.splitlines()}
-    assert "deployment.apps" in kinds
+    assert {"deployment.apps", "poddisruptionbudget.policy"} <= kinds
     assert "clusterrole.rbac.authorization.k8s.io" in kinds
 
 

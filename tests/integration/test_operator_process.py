@@ -51,6 +51,7 @@ def test_a_second_replica_goes_on_when_the_first_is_told_to_stop(
     until(lambda: "watching" in first.log.read_text(), "the first to lead")
     second = start_operator({"FINETUNE_IDENTITY": "second"})
     until(lambda: "another replica leads" in second.log.read_text(), "the second to wait")
+    assert second.probe("/readyz")[0] == 200
     first.stop()
     jobs.apply(a_manifest())
     pods.wait(job="python-coder-1")

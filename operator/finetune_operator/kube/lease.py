@@ -29,13 +29,21 @@ class Lease:
     """One replica's view of the Lease."""
 
     def __init__(
-        self, kube: Kube, namespace: str, name: str, identity: str, clock: Callable[[], datetime] = times.now
+        self,
+        kube: Kube,
+        namespace: str,
+        name: str,
+        identity: str,
+        clock: Callable[[], datetime] = times.now,
+        seen: Callable[[], None] = lambda: None,
     ) -> None:
+        """`seen` is called whenever a Lease was read that this replica has or waits for."""
         self._kube = kube
         self._namespace = namespace
         self._name = name
         self._identity = identity
         self._clock = clock
+        self._tell_seen = seen
         self._held: Document | None = None
         self._seen: tuple[str, float] = ("", 0.0)
         """What another holder wrote last, and when (monotonic) it was first seen: clocks of machines differ."""
@@ -88,6 +96,7 @@ class Lease:
         except KubeError as error:
             _log.warning("the Lease cannot be read", error=str(error))
             return False
+        self._tell_seen()
         spec = found.get("spec") or {}
         holder = spec.get("holderIdentity") or ""
         written = f"{holder} {spec.get('renewTime')}"

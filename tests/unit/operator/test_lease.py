@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from finetune_operator.errors import AlreadyExistsError, ConflictError, NotFoundError
+from finetune_operator.errors import AlreadyExistsError, ConflictError, ForbiddenError, NotFoundError
 from finetune_operator.kube.lease import Lease
 from finetune_operator.kube.protocol import Kind
 
@@ -54,6 +54,24 @@ async def test_the_first_replica_leads_and_the_second_does_not(store: Store) -> 
     first, second = a_lease(store, "first"), a_lease(store, "second")
     await first.acquire()
     assert not await second._try()
+
+
+async def test_a_replica_that_waits_says_that_it_sees_the_lease(store: Store) -> None:
+    await a_lease(store, "first").acquire()
+    seen: list[bool] = []
+    second = Lease(store, "ns", "operator", "second", seen=lambda: seen.append(True))  # type: ignore[arg-type]  # as above
+    assert not await second._try()
+    assert seen == [True]
+
+
+async def test_a_replica_that_cannot_read_the_lease_does_not_say_so(store: Store) -> None:
+    async def forbidden(*_: object) -> dict[str, Any]:
+        raise ForbiddenError("leases is forbidden", 403)
+
+    store.get = forbidden  # type: ignore[method-assign]  # as a server answers without the rights
+    seen: list[bool] = []
+    assert not await Lease(store, "ns", "operator", "second", seen=lambda: seen.append(True))._try()  # type: ignore[arg-type]  # as above
+    assert seen == []
 
 
 async def test_a_restarted_replica_of_the_same_name_goes_on_at_once(store: Store) -> None:
