@@ -17,6 +17,7 @@ from finetune_api.trainer_contract import EndKind
 from finetune_operator.kube.protocol import FINE_TUNE_JOB, JOB, NETWORK_POLICY, POD
 from finetune_operator.names import ATTEMPT_LABEL, COMPLETION_INDEX
 
+from .api_server import NAMESPACE
 from .happenings import AFTERWARDS, HAPPENINGS, play
 from .life import NAME, TERMINAL, Life
 
@@ -194,5 +195,22 @@ def test_a_job_that_is_applied_again_waits_for_all_pods_of_the_one_before() -> N
         (third,) = life.cluster.running()
         assert third["metadata"]["labels"][ATTEMPT_LABEL] == "1"
         check_rest(life)
+    finally:
+        life.close()
+
+
+def test_a_look_in_the_backoff_of_a_job_with_a_deadline_asks_for_nothing() -> None:
+    life = Life()
+    try:
+        life.edit(activeDeadlineSeconds=3600)
+        life.flow()
+        (pod,) = life.cluster.running()
+        life.cluster.end(pod["metadata"]["name"], EndKind.INTERNAL_ERROR)
+        life.flow()
+        assert life.status()["phase"] == "Retrying"
+        asked = life.connection.reads
+        life.controller.queue.add((NAMESPACE, NAME))
+        life.work()
+        assert life.connection.reads == asked
     finally:
         life.close()
