@@ -9,12 +9,14 @@ from .builders import network_policy
 from .cache import Cache
 from .draft import Decision
 from .errors import (
+    WEBHOOK_FAILED,
     AlreadyExistsError,
     ForbiddenError,
     InvalidError,
     NameTakenError,
     NotFoundError,
     RefusedError,
+    UnavailableError,
 )
 from .events import Announcer
 from .kube.protocol import CLAIM, FINE_TUNE_JOB, JOB, NETWORK_POLICY, POD, Document, Kube, kind_of
@@ -78,6 +80,10 @@ class Actor:
             made = await self._kube.create(kind, document)
         except (ForbiddenError, InvalidError) as error:
             if error.status == _UNAUTHORIZED:
+                raise
+            raise RefusedError(str(error)) from None
+        except UnavailableError as error:
+            if WEBHOOK_FAILED not in str(error):
                 raise
             raise RefusedError(str(error)) from None
         except AlreadyExistsError:

@@ -11,13 +11,17 @@ OperatorError
         ExpiredError            410: a resourceVersion is too old, list again
     CredentialsError            there is no way to reach a cluster
     NameTakenError              an object of the name that is wanted belongs to somebody else
-    RefusedError                the API server will not take an object that is wanted: a quota, an admission policy
+    RefusedError                the API server will not take an object that is wanted: a quota, an admission policy, a
+                                webhook that does not answer
     NoProgressError             a trainer gave no (valid) progress report
     LeaseLostError              another replica leads
     ConfigurationTooLargeError  the resolved job does not fit into a pod's environment
 """
 
 from __future__ import annotations
+
+WEBHOOK_FAILED = "failed calling webhook"
+"""What the API server says where somebody who has a word in the admission, such as Kueue, does not answer."""
 
 
 class OperatorError(Exception):
@@ -83,6 +87,8 @@ class RefusedError(OperatorError):
     @property
     def reason(self) -> str:
         """For conditions, as one word."""
+        if WEBHOOK_FAILED in str(self):
+            return "AdmissionUnavailable"
         return "QuotaExceeded" if "exceeded quota" in str(self) else "AdmissionRefused"
 
 

@@ -1,5 +1,6 @@
 """A queue that admits, preempts and admits again: Kueue itself where a release of it is at hand, else its protocol."""
 
+import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -136,6 +137,30 @@ def test_a_job_in_the_queue_can_be_taken_out_of_it(end: str, jobs: Jobs, queue: 
     jobs.wait(JOB, "Suspended" if end == "suspended" else "Cancelled")
     until(lambda: jobs.children() == [], "the Job to leave the queue")
     assert jobs.status(JOB)["restarts"]["total"] == 0
+
+
+def test_a_queue_that_does_not_answer_is_named_and_waited_for(
+    jobs: Jobs, control_plane: ControlPlane, namespace: str
+) -> None:
+    """Kueue's webhook holds every Job from its beginning; none is made while it is away."""
+    hook = {
+        "name": "away.example.com",
+        "clientConfig": {"url": "https://127.0.0.1:1/"},
+        "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": namespace}},
+        "rules": [{"apiGroups": ["batch"], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["jobs"]}],
+        "sideEffects": "None",
+        "admissionReviewVersions": ["v1"],
+    }
+    kind = {"apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingWebhookConfiguration"}
+    away = kind | {"metadata": {"name": namespace}, "webhooks": [hook]}
+    control_plane.kubectl("apply", "-f", "-", stdin=json.dumps(away))
+    try:
+        jobs.apply(a_manifest())
+        said = jobs.wait_condition(JOB, "Accepted", "AdmissionUnavailable")
+        assert "away.example.com" in said["message"]
+    finally:
+        control_plane.kubectl("delete", "validatingwebhookconfiguration", namespace)
+    until(lambda: CHILD in jobs.children(), "the Job, once it is back")
 
 
 def _said_its_run(jobs: Jobs) -> list[dict[str, Any]] | None:
