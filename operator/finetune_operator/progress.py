@@ -15,6 +15,7 @@ import structlog
 
 from finetune_api.trainer_contract import ProgressReport
 
+from . import times
 from .cache import Key
 from .errors import NoProgressError
 from .kube.protocol import Kube
@@ -128,8 +129,11 @@ def _read(body: bytes, followed: _Followed) -> ProgressReport:
     """The report in a body. Raises NoProgressError for one that is not this attempt's."""
     try:
         report = ProgressReport.load(body)
+        said = times.parse(report.updated_at)
     except ValueError as error:
         raise NoProgressError(f"not a progress report: {error}") from None
+    if said is None or said.tzinfo is None:
+        raise NoProgressError(f"no moment with a time zone: updatedAt {report.updated_at[:100]!r}")
     if report.uid != followed.uid or report.attempt != followed.attempt:
         raise NoProgressError(f"a report of {report.uid}, attempt {report.attempt}")
     return report

@@ -35,7 +35,15 @@ async def becomes(condition: Callable[[], bool]) -> None:
             await asyncio.sleep(0.005)
 
 
-@pytest.mark.parametrize("answer", [None, {**REPORT, "uid": "another"}, {**REPORT, "attempt": 2}])
+@pytest.mark.parametrize(
+    "answer",
+    [
+        None,
+        {**REPORT, "uid": "another"},
+        {**REPORT, "attempt": 2},
+        *({**REPORT, "updatedAt": said} for said in ("just now", "2026-01-02T03:04:05", "")),
+    ],
+)
 async def test_a_report_counts_only_while_its_trainer_answers(
     answer: dict[str, Any] | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
