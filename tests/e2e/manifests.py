@@ -6,6 +6,8 @@ from typing import Any
 
 from tests.builders.manifests import JobManifest, a_manifest
 from tests.e2e.inputs import DATA, MODEL
+from tests.e2e.jobs import Jobs
+from tests.e2e.nodes import expect_trouble_on, silent_node
 
 STEPS = 300
 
@@ -38,6 +40,12 @@ def a_hungry_job(name: str, *, steps: int = 12) -> JobManifest:
         .with_spec(hyperparameters=hyperparameters, tuning={"dropout": 0}, checkpoint={"everySteps": 4})
         .computing(cpu="1")
     )
+
+
+def after_the_silence(name: str, jobs: Jobs) -> JobManifest:
+    """The usual job on the node that falls silent in the first test of its lane, and has been brought back since."""
+    node = silent_node(jobs.cluster)
+    return a_job(name).placed_on(node).with_pods(tolerations=expect_trouble_on(node))
 
 
 def a_priority_class(name: str, value: int = 1000) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from tests.cluster.containers import freeze, processes, thaw
 from tests.cluster.waiting import until
 from tests.e2e.jobs import Document, Jobs, phase
 from tests.e2e.learning import Expected, assert_same_learning
-from tests.e2e.manifests import a_job, a_priority_class
+from tests.e2e.manifests import a_job, a_priority_class, after_the_silence
 from tests.e2e.nodes import calm_node, drained, expect_trouble_on, silent, silent_node, troubled_node
 from tests.e2e.side_by_side import CALM, SILENT, TROUBLED, side_by_side
 
@@ -30,20 +30,6 @@ def test_a_deleted_pod_is_replaced_and_goes_on_from_the_newest_checkpoint(jobs: 
     assert job["status"]["attempt"] == 2
     assert job["status"]["restarts"] == ONE_DISRUPTION
     assert_went_on(middle, job)
-    assert_same_learning(job, jobs, undisturbed.result())
-
-
-@side_by_side(CALM)
-def test_a_suspended_job_frees_its_pod_and_resumes_where_it_was(jobs: Jobs, undisturbed: Expected) -> None:
-    name = jobs.apply(a_job("suspended").placed_on(calm_node(jobs.cluster)))
-    jobs.in_the_middle(name)
-    jobs.patch(name, {"suspend": True})
-    jobs.wait(name, "its suspension", lambda job: phase(job) == "Suspended")
-    assert jobs.pods(name) == []
-    jobs.patch(name, {"suspend": False})
-
-    job = jobs.finished(name)
-    assert job["status"]["restarts"]["failures"] == 0
     assert_same_learning(job, jobs, undisturbed.result())
 
 
@@ -77,6 +63,20 @@ def test_a_writer_on_a_silent_node_is_replaced_and_fenced_off(jobs: Jobs, undist
     assert job["status"]["restarts"] == ONE_DISRUPTION
     assert job["status"]["history"][0]["reason"] == "NodeLost"
     assert_went_on(middle, job)
+    assert_same_learning(job, jobs, undisturbed.result())
+
+
+@side_by_side(SILENT)
+def test_a_suspended_job_frees_its_pod_and_resumes_where_it_was(jobs: Jobs, undisturbed: Expected) -> None:
+    name = jobs.apply(after_the_silence("suspended", jobs))
+    jobs.in_the_middle(name)
+    jobs.patch(name, {"suspend": True})
+    jobs.wait(name, "its suspension", lambda job: phase(job) == "Suspended")
+    assert jobs.pods(name) == []
+    jobs.patch(name, {"suspend": False})
+
+    job = jobs.finished(name)
+    assert job["status"]["restarts"]["failures"] == 0
     assert_same_learning(job, jobs, undisturbed.result())
 
 

@@ -9,8 +9,8 @@ import pytest
 
 from tests.e2e.jobs import Document, Jobs, phase
 from tests.e2e.learning import OTHER_SPLIT, Expected, Undisturbed, assert_same_curve, assert_same_learning
-from tests.e2e.manifests import a_hungry_job, a_job
-from tests.e2e.nodes import calm_node, expect_trouble_on, silent_node
+from tests.e2e.manifests import a_hungry_job, a_job, after_the_silence
+from tests.e2e.nodes import calm_node
 from tests.e2e.results import losses, means
 from tests.e2e.side_by_side import CALM_TOO, SILENT, side_by_side
 
@@ -41,8 +41,7 @@ def test_a_job_that_runs_out_of_memory_goes_on_with_smaller_batches(jobs: Jobs, 
 
 @side_by_side(SILENT)
 def test_a_truncated_checkpoint_is_passed_over_and_reported(jobs: Jobs, undisturbed: Expected) -> None:
-    node = silent_node(jobs.cluster)  # it has been brought back: this lane's test of it comes first
-    name = jobs.apply(a_job("checkpoint-truncated").placed_on(node).with_pods(tolerations=expect_trouble_on(node)))
+    name = jobs.apply(after_the_silence("checkpoint-truncated", jobs))
     jobs.in_the_middle(name)
     jobs.patch(name, {"suspend": True})
     jobs.wait(name, "its suspension", lambda job: phase(job) == "Suspended")
