@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import signal
-import sys
-import tempfile
 import time
-import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 import psutil
 
@@ -19,9 +14,8 @@ from finetune_api.trainer_contract import AttemptRecord, ExitCode, ProgressRepor
 from finetune_trainer.records import read_progress
 
 from .attempts import PATIENCE_SECONDS, AJob, free_port
+from .forked_pods import FOR_EVER, supervise
 
-FOR_EVER = 1_000_000.0
-"""Seconds: a timeout that no test would live to see."""
 _ARMED = "looks-for-hangs"
 
 
@@ -60,7 +54,7 @@ class Pod:
         }
         self.pid = os.fork()
         if self.pid == 0:
-            _supervise(self._log, environment, lambda: hang_seconds if armed.exists() else FOR_EVER, before)
+            supervise(self._log, environment, lambda: hang_seconds if armed.exists() else FOR_EVER, before)
         self.process = psutil.Process(self.pid)
 
     @property
@@ -163,56 +157,3 @@ def pods(
             if not pod.ended:
                 pod.kill()
                 os.waitpid(pod.pid, 0)
-
-
-def _supervise(
-    log: Path, environment: Mapping[str, str], hang_seconds: Callable[[], float], before: Callable[[int], None]
-) -> None:
-    """What process 1 does, in a fork; never returns. Every timeout is set so far away that only events can end it."""
-    code = 70
-    try:
-        output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-        os.dup2(output, 1)
-        os.dup2(output, 2)
-        sys.stdout, sys.stderr = os.fdopen(1, "w", closefd=False), os.fdopen(2, "w", closefd=False)
-        os.environ |= environment
-        logging.getLogger().handlers.clear()
-        tempfile.tempdir = None
-        from finetune_trainer import activity, gang, ranks, supervisor, watch
-
-        watch.SECONDS_FOR_THE_OTHERS = FOR_EVER
-        gang.SECONDS_TO_RETURN = FOR_EVER
-        activity.INTERVAL_SECONDS = 0.5
-        watch.Watch._limit = property(lambda _: hang_seconds(), lambda *_: None)  # type: ignore[assignment]  # while it runs
-        ranks.begin = lambda environment, errors: _begin(environment, errors, before)
-        supervisor._termination.listen()
-        code = supervisor.main()
-    except BaseException:
-        traceback.print_exc()
-    finally:
-        sys.stderr.flush()
-        os._exit(code)
-
-
-def _begin(environment: Mapping[str, str], errors: int, before: Callable[[int], None]) -> int:
-    """Starts a rank as `ranks.begin` does, by a fork."""
-    pid = os.fork()
-    if pid:
-        return pid
-    code = 70
-    try:
-        signal.set_wakeup_fd(-1)
-        for number in (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, signal.SIG_DFL)
-        os.dup2(errors, 2)
-        os.environ |= environment
-        from finetune_trainer import worker
-
-        worker._interruption.listen()
-        before(int(environment.get("RANK", "0")))
-        code = worker.main()
-    except BaseException:
-        traceback.print_exc()
-    finally:
-        sys.stderr.flush()
-        os._exit(code)
