@@ -186,12 +186,13 @@ class Gang:
             problem = "it does not know this pod"
             try:
                 line = Line(socket.create_connection(address, _SECONDS_TO_CONNECT), _SECONDS_TO_GREET)
+                refusals = 0
                 if (instance := introduce(line, self._me, door)) is not None:
                     with self._lock:
                         peer = self._peers.setdefault(0, _Peer(instance, address))
                     if peer.instance == instance:
                         self._follow(0, peer, line)
-                        since, refusals = time.monotonic(), 0
+                        since = time.monotonic()
                         continue
                     self._lose(0, peer)  # another one has its place
                 line.cut()
