@@ -253,11 +253,16 @@ class PodPlayer:
 def create_played_node(core: client.CoreV1Api, name: str = NODE) -> None:
     """Make a Node that played pods are bound to, ready and large; nothing when it is there."""
     room = {"cpu": "1000", "memory": "10000Gi", "pods": "100000", "nvidia.com/gpu": "1000"}
-    status = {"capacity": room, "allocatable": room, "conditions": [_condition("Ready", "True", "Played")]}
     with suppress(client.ApiException):
-        core.create_node({"metadata": {"name": name}, "spec": {}})
-        core.patch_node_status(name, {"status": status})
-        core.patch_node(name, {"spec": {"taints": None}})  # admission marks every new node as not ready
+        create_node(core, name, {}, room)
+
+
+def create_node(core: client.CoreV1Api, name: str, labels: dict[str, str], room: dict[str, str]) -> None:
+    """Make a Node that is ready, with these labels and this capacity."""
+    status = {"capacity": room, "allocatable": room, "conditions": [_condition("Ready", "True", "Played")]}
+    core.create_node({"metadata": {"name": name, "labels": labels}, "spec": {}})
+    core.patch_node_status(name, {"status": status})
+    core.patch_node(name, {"spec": {"taints": None}})  # admission marks every new node as not ready
 
 
 def _container(pod: client.V1Pod, state: dict[str, Any], ready: bool = False) -> dict[str, Any]:

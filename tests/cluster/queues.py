@@ -73,12 +73,17 @@ class RealQueue:
 
     reason = "insufficient unused quota for cpu"
 
-    def __init__(self, plane: ControlPlane, namespace: str, nodes: dict[str, str]) -> None:
-        """`nodes`: the labels of those that the queue's jobs are placed on."""
+    def __init__(
+        self, plane: ControlPlane, namespace: str, nodes: dict[str, str], *, cpu: int = 1, topology: str | None = None
+    ) -> None:
+        """`nodes`: the labels of those that the queue's jobs are placed on; `cpu`: its room; `topology`: the label by
+        which the nodes are told to be near to one another."""
         self._plane = plane
         self._namespace = namespace
         self._name = f"team-{namespace}"
         self._nodes = nodes
+        self._cpu = cpu
+        self._topology = topology
         self._apply(*self._cluster_objects(), self._object("LocalQueue", "team", {"clusterQueue": self._name}))
 
     def occupy(self) -> None:
@@ -106,10 +111,11 @@ class RealQueue:
 
     def remove(self) -> None:
         """The cluster's part of it; the rest goes with the namespace."""
-        self._plane.kubectl("delete", "--wait=false", f"clusterqueue/{self._name}", f"resourceflavor/{self._name}")
+        made = [f"{kind}/{self._name}" for kind in ("clusterqueue", "resourceflavor", "topology")]
+        self._plane.kubectl("delete", "--wait=false", "--ignore-not-found", *made)
 
     def _cluster_objects(self) -> list[dict[str, Any]]:
-        quota = [{"name": "cpu", "nominalQuota": "1"}, {"name": "memory", "nominalQuota": "100Gi"}]
+        quota = [{"name": "cpu", "nominalQuota": str(self._cpu)}, {"name": "memory", "nominalQuota": "100Gi"}]
         flavors = [{"name": self._name, "resources": quota}]
         queue = {
             "namespaceSelector": {},
@@ -117,8 +123,16 @@ class RealQueue:
             "preemption": {"withinClusterQueue": "LowerPriority"},
         }
         low = self._object("WorkloadPriorityClass", "low") | {"value": 1, "description": "may be stopped"}
-        flavor = self._object("ResourceFlavor", self._name, {"nodeLabels": self._nodes})
-        return [low, flavor, self._object("ClusterQueue", self._name, queue)]
+        made = [low, self._object("ClusterQueue", self._name, queue)]
+        if self._topology is None:
+            return [*made, self._object("ResourceFlavor", self._name, {"nodeLabels": self._nodes})]
+        levels = [{"nodeLabel": label} for label in (self._topology, "kubernetes.io/hostname")]
+        flavor = {"nodeLabels": self._nodes, "topologyName": self._name}
+        return [
+            *made,
+            self._object("Topology", self._name, {"levels": levels}),
+            self._object("ResourceFlavor", self._name, flavor),
+        ]
 
     def _object(self, kind: str, name: str, spec: dict[str, Any] | None = None) -> dict[str, Any]:
         made: dict[str, Any] = {"apiVersion": _VERSION, "kind": kind, "metadata": {"name": name}}

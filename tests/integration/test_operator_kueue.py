@@ -11,7 +11,7 @@ from finetune_api.trainer_contract import TrainerConfig
 from tests.builders.manifests import JobManifest, a_manifest
 from tests.cluster.control_plane import ControlPlane
 from tests.cluster.kueue import kueue_beside, release
-from tests.cluster.pods import PodPlayer
+from tests.cluster.pods import PodPlayer, create_node
 from tests.cluster.queues import NODES, QUEUE, PlayedQueue, Queue, RealQueue
 from tests.cluster.waiting import until
 from tests.integration.jobs import FINISHED, Jobs
@@ -137,6 +137,34 @@ def test_a_job_in_the_queue_can_be_taken_out_of_it(end: str, jobs: Jobs, queue: 
     jobs.wait(JOB, "Suspended" if end == "suspended" else "Cancelled")
     until(lambda: jobs.children() == [], "the Job to leave the queue")
     assert jobs.status(JOB)["restarts"]["total"] == 0
+
+
+@pytest.mark.skipif(release() is None, reason="only Kueue itself places pods: set FINETUNE_KUEUE")
+@pytest.mark.usefixtures("kueue")
+def test_the_pods_of_a_gang_share_a_rack(
+    jobs: Jobs, pods: PodPlayer, control_plane: ControlPlane, api: client.ApiClient, namespace: str
+) -> None:
+    core = client.CoreV1Api(api)
+    racks = {f"{namespace}-{node}": rack for node, rack in (("a", "left"), ("b", "right"), ("c", "right"))}
+    for node, rack in racks.items():
+        labels = {"pool": namespace, "rack": rack, "kubernetes.io/hostname": node}
+        create_node(core, node, labels, {"cpu": "1", "memory": "8Gi", "pods": "10"})
+    queue = RealQueue(control_plane, namespace, {"pool": namespace}, cpu=3, topology="rack")
+    manifest = a_queued_manifest().on_nodes(2)
+    manifest.document["metadata"]["annotations"] = {"kueue.x-k8s.io/podset-required-topology": "rack"}
+    jobs.apply(manifest)
+
+    def placed() -> list[str]:
+        selectors = [pod.spec.node_selector or {} for pod in pods.wait(2, job=CHILD)]
+        return [one["kubernetes.io/hostname"] for one in selectors if "kubernetes.io/hostname" in one]
+
+    assert until(lambda: len(placed()) == 2 and placed(), "both pods to be placed") == [*racks][1:]
+    for pod in pods.wait(2, job=CHILD):
+        pods.run(pod)
+    jobs.wait(JOB, "Running")
+    queue.remove()
+    for node in racks:
+        core.delete_node(node)
 
 
 def test_a_queue_that_does_not_answer_is_named_and_waited_for(
