@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from pathlib import Path
 
@@ -16,24 +17,30 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 
 
 @pytest.fixture(scope="session")
-def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A directory with `tiny` (weights and tokenizer) and `untrained` (configuration and tokenizer only)."""
+def loaded_libraries() -> None:
+    """Loads once what every forked rank needs."""
+    import datasets  # noqa: F401  # for the forked ranks
+    import peft  # noqa: F401  # for the forked ranks
     import torch
 
-    from .tiny_model import make_tiny_model
+    import finetune_trainer.recipes.sft
+    import finetune_trainer.trainer  # noqa: F401  # for the forked ranks
 
     torch.set_num_threads(1)
+    # A rank that looks for cycles of garbage would touch, and so copy, all that it shares with this process.
+    gc.collect()
+    gc.freeze()
+
+
+@pytest.fixture(scope="session")
+def models(tmp_path_factory: pytest.TempPathFactory, loaded_libraries: None) -> Path:
+    """A directory with `tiny` (weights and tokenizer) and `untrained` (configuration and tokenizer only)."""
+    from .tiny_model import make_tiny_model
+
     directory = tmp_path_factory.mktemp("models")
     make_tiny_model(directory / "tiny")
     make_tiny_model(directory / "untrained", weights=False)
     return directory
-
-
-@pytest.fixture(scope="session")
-def loaded_libraries(models: Path) -> None:
-    """Loads once what every forked rank needs."""
-    import datasets  # noqa: F401  # for the forked ranks
-    import peft  # noqa: F401  # for the forked ranks
 
 
 @pytest.fixture(scope="session")

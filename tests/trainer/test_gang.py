@@ -91,7 +91,7 @@ def test_sigterm_to_one_pod_makes_both_save_and_end(tmp_path: Path, models: Path
 
 
 def fail_after_the_others_have_noticed(rank: int) -> None:
-    """Rank 1 raises and loses its connections, and says why only when rank 0 has already ended for that."""
+    """Rank 1 raises and loses its connections, and says why only when rank 0 is known to have ended for that."""
     if rank != 1:
         return
     from finetune_trainer import worker
@@ -103,7 +103,8 @@ def fail_after_the_others_have_noticed(rank: int) -> None:
 
     def slow_record(error: BaseException, number: int) -> RankRecord:
         cut_all_connections()
-        while len(psutil.Process(os.getppid()).children()) > 1:
+        log_of_the_supervisor = Path(f"/proc/{os.getppid()}/fd/2")
+        while "has lost another one" not in log_of_the_supervisor.read_text("utf-8", "replace"):
             time.sleep(0.02)
         return told(error, number)
 
