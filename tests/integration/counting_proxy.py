@@ -27,7 +27,8 @@ class CountingProxy:
         self.writes: list[str] = []
         """Each write that the API server has answered, in words."""
         self.faults = faults
-        self._strike_after = 0
+        self.struck = False
+        self._strike_after = ("", 0)
         self._strike: Callable[[], None] = lambda: None
         self._lock = threading.Lock()
         self._upstream = urlsplit(upstream)
@@ -46,9 +47,9 @@ class CountingProxy:
             self._server.shutdown()
             self._server.server_close()
 
-    def strike(self, after: int, blow: Callable[[], None]) -> None:
-        """Calls `blow` when the API server has answered this many writes, before the operator hears of the last."""
-        self._strike_after, self._strike = after, blow
+    def strike(self, write: str, time: int, blow: Callable[[], None]) -> None:
+        """Calls `blow` when the API server has answered this write so many times, before the operator hears of it."""
+        self._strike_after, self._strike = (write, time), blow
 
     def kubeconfig(self, original: Path) -> Path:
         """A kubeconfig like the original, by way of this proxy."""
@@ -68,8 +69,10 @@ class CountingProxy:
     def written(self, verb: str, path: str, body: bytes, status: int) -> None:
         """Told of a write that the API server has answered."""
         with self._lock:
-            self.writes.append(_described(verb, path, body))
-            if len(self.writes) == self._strike_after:
+            write = _described(verb, path, body)
+            self.writes.append(write)
+            if (write, self.writes.count(write)) == self._strike_after:
+                self.struck = True
                 self._strike()
         if self.faults is not None and status < 300:
             self.faults.written(verb, path, body)

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import threading
-import time
 from collections import Counter, defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,53 +15,10 @@ from tests.cluster.errors import ClusterError
 from tests.cluster.pods import PodPlayer
 from tests.cluster.waiting import until
 from tests.integration.jobs import FINISHED, Jobs
+from tests.integration.view import LOOK_EVERY, View
 
 PATIENCE_SECONDS = 240.0
-_LOOK_EVERY = 0.2
 Status = dict[str, Any]
-Key = tuple[str, str]
-"""Namespace and name."""
-
-
-class View:
-    """All FineTuneJobs and Jobs of a cluster, asked for once for all who look at the same time."""
-
-    def __init__(self, api: client.ApiClient) -> None:
-        self._custom = client.CustomObjectsApi(api)
-        self._batch = client.BatchV1Api(api)
-        self._lock = threading.Lock()
-        self._asked = float("-inf")
-        self._jobs: dict[Key, dict[str, Any]] = {}
-        self._children: set[Key] = set()
-
-    def job(self, namespace: str, name: str) -> dict[str, Any] | None:
-        """The job as it was a moment ago, or None."""
-        return self.jobs().get((namespace, name))
-
-    def jobs(self) -> dict[Key, dict[str, Any]]:
-        """The FineTuneJobs."""
-        with self._lock:
-            self._look()
-            return self._jobs
-
-    def children(self) -> set[Key]:
-        """The Jobs."""
-        with self._lock:
-            self._look()
-            return self._children
-
-    def _look(self) -> None:
-        if time.monotonic() - self._asked < _LOOK_EVERY:
-            return
-        found = self._custom.list_cluster_custom_object("finetune.dev", "v1alpha1", "finetunejobs")
-        self._jobs = {_key(document): document for document in found["items"]}
-        answer = self._batch.list_job_for_all_namespaces(_preload_content=False)
-        self._children = {_key(document) for document in json.loads(answer.data)["items"]}
-        self._asked = time.monotonic()
-
-
-def _key(document: dict[str, Any]) -> Key:
-    return document["metadata"]["namespace"], document["metadata"]["name"]
 
 
 class Life:
@@ -130,7 +84,7 @@ class Life:
             return condition()
 
         try:
-            until(tended, f"{self.name} to {what}", PATIENCE_SECONDS, every=_LOOK_EVERY)
+            until(tended, f"{self.name} to {what}", PATIENCE_SECONDS, every=LOOK_EVERY)
         except ClusterError as error:
             raise ClusterError(f"{error}; it is {self.status}") from None
 
@@ -196,7 +150,7 @@ class Story:
         restarts = life.status["restarts"]
         assert (restarts["failures"], restarts["disruptions"], restarts["hangs"]) == (self.failures, 0, 0), about
         jobs = Counter({job: number for job, number in made.items() if job.rpartition("-")[0] == life.name})
-        assert jobs == Counter(f"{life.name}-{attempt}" for attempt in self.made), about
+        assert jobs == Counter(f"{life.name}-{attempt}" for attempt in self.made), f"{about}: {jobs}"
 
 
 EVERYTHING = Story(

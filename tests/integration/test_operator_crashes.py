@@ -24,12 +24,15 @@ from tests.cluster.fixtures import applier, fresh_namespace
 from tests.cluster.pods import PodPlayer
 from tests.integration.counting_proxy import CountingProxy
 from tests.integration.jobs import Jobs
-from tests.integration.lives import EVERYTHING, STORIES, Life, Story, View, jobs_made
+from tests.integration.lives import EVERYTHING, STORIES, Life, Story, jobs_made
 from tests.integration.operator_process import OperatorProcess
+from tests.integration.view import View
 from tests.integration.warm_operators import WarmOperators
 
 AT_ONCE = 8
-NEVER = 0
+Point = tuple[str, int]
+"""A write in words, and which of those that read so."""
+NEVER: Point = ("", 0)
 
 
 @dataclass
@@ -68,51 +71,48 @@ class Lived:
     """A life that was lived to its end."""
 
     story: Story
-    kill: int
+    kill: Point
     namespace: str
     life: Life
     writes: list[str]
-    starts: int
+    killed: bool
 
     @property
     def point(self) -> str:
-        struck = self.writes[self.kill - 1 : self.kill] if self.kill else []
-        return f"{self.story.name}, " + (f"killed after write {self.kill}: {struck[0]}" if struck else "never killed")
+        write, time = self.kill
+        return f"{self.story.name}, " + (f"killed after {write} (no. {time})" if self.killed else "never killed")
 
 
-def live(world: World, story: Story, kill: int = NEVER) -> Lived:
+def live(world: World, story: Story, kill: Point = NEVER) -> Lived:
     """Lives a story under an operator that is killed after one of its writes, and started whenever it is dead."""
     proxy = CountingProxy(world.control_plane.url, world.control_plane.ca_file)
     with fresh_namespace(world.api) as namespace, proxy.running(), PodPlayer(world.api, namespace) as pods:
-        log = world.directory / f"{story.name}-{kill}.log"
+        log = world.directory / f"{namespace}.log"
         operator = OperatorProcess(proxy.kubeconfig(world.account), namespace, log, warm=world.warm)
-        starts = 0
 
         def tend() -> None:
-            nonlocal starts
             if not operator.alive:
-                starts += 1
                 operator.start()
 
-        proxy.strike(kill, lambda: os.kill(operator.pid, signal.SIGKILL))
+        proxy.strike(*kill, lambda: os.kill(operator.pid, signal.SIGKILL))
         life = Life(story.name, world.jobs(namespace), pods, world.view, tend)
         try:
             tend()
             story.live(life)
         except ClusterError as error:
-            raise AssertionError(
-                f"{story.name}, killed after {proxy.writes[:kill]}: {error}\n{operator.tail()}"
-            ) from None
+            raise AssertionError(f"{story.name}, killed after {kill}: {error}\n{operator.tail()}") from None
         finally:
             operator.kill()
-        return Lived(story, kill, namespace, life, proxy.writes, starts)
+        return Lived(story, kill, namespace, life, proxy.writes, proxy.struck)
 
 
-def points(undisturbed: Lived) -> range:
+def points(undisturbed: Lived) -> list[Point]:
     """The writes of a life that are worth a kill."""
-    everything = undisturbed.story is EVERYTHING or os.environ.get("FINETUNE_CRASH_POINTS") == "all"
-    running = next(number for number, write in enumerate(undisturbed.writes, 1) if write.endswith("Running"))
-    return range(1 if everything else running, len(undisturbed.writes) + 1)
+    writes = undisturbed.writes
+    all_points = [(write, writes[: number + 1].count(write)) for number, write in enumerate(writes)]
+    if undisturbed.story is EVERYTHING or os.environ.get("FINETUNE_CRASH_POINTS") == "all":
+        return all_points
+    return all_points[next(number for number, write in enumerate(writes) if write.endswith("Running")) :]
 
 
 def at_once(lives: list[Callable[[], Lived]]) -> list[Lived]:
@@ -129,6 +129,6 @@ def test_the_end_is_the_same_wherever_the_operator_is_killed(world: World) -> No
         print(lived.point)
         lived.story.check(lived.life, made[lived.namespace], lived.point)
     for one in undisturbed:
-        swept = {lived.writes[lived.kill - 1] for lived in killed if lived.story is one.story and lived.starts == 2}
-        left_out = {one.writes[number - 1] for number in points(one)} - swept
+        swept = {lived.kill[0] for lived in killed if lived.story is one.story and lived.killed}
+        left_out = {write for write, _ in points(one)} - swept
         assert not {write for write in left_out if not write.startswith("POST events")}  # which may follow the end

@@ -17,8 +17,9 @@ from tests.cluster.control_plane import ControlPlane
 from tests.cluster.pods import PodPlayer
 from tests.integration.counting_proxy import CountingProxy
 from tests.integration.jobs import Jobs
-from tests.integration.lives import APPLIED_AGAIN, CANCELLED, EVERYTHING, STORIES, Life, Story, View, jobs_made
+from tests.integration.lives import APPLIED_AGAIN, CANCELLED, EVERYTHING, STORIES, Life, Story, jobs_made
 from tests.integration.operator_process import StartOperator
+from tests.integration.view import View
 from tests.integration.watch_faults import WatchFaults
 
 UNDISTURBED = "undisturbed"
