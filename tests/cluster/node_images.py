@@ -26,11 +26,17 @@ class NodeImages:
         Raises:
             ClusterError: containerd did not take it; carries what it said.
         """
+        try:
+            self._import(name, image, set(self.ctr("content", "list", "--quiet").split()))
+        except ClusterError:  # its collection of garbage may have taken what nothing named any more when it was asked
+            self._import(name, image, set())
+
+    def _import(self, name: str, image: Archive, stored: set[str]) -> None:
         command = self._inside.command(*self._ctr("images", "import", "-"))
         importing = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
         assert importing.stdin
         with contextlib.suppress(BrokenPipeError):  # it gave up; its output says why
-            image.write(name, set(self.ctr("content", "list", "--quiet").split()), importing.stdin)
+            image.write(name, stored, importing.stdin)
         said, _ = importing.communicate()
         if importing.returncode:
             raise ClusterError(f"containerd refused an image: {said.decode(errors='replace').strip()[-1000:]}")
