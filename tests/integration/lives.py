@@ -75,7 +75,7 @@ class Life:
         return [name for name in here if name.rpartition("-")[0] == self.name]
 
     def _pod(self, attempt: int) -> client.V1Pod:
-        (pod,) = self._pods.wait(job=f"{self.name}-{attempt}")
+        (pod,) = self._pods.wait(job=f"{self.name}-{attempt}", timeout=PATIENCE_SECONDS)
         return pod
 
     def _until(self, condition: Callable[[], bool], what: str) -> None:
