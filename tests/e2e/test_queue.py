@@ -16,7 +16,7 @@ from tests.e2e.manifests import a_job
 from tests.e2e.nodes import calm_node
 
 RELEASE = release()
-pytestmark = pytest.mark.skipif(RELEASE is None, reason="no Kueue is at hand: set FINETUNE_KUEUE")
+pytestmark = pytest.mark.release("FINETUNE_KUEUE")
 
 
 @pytest.fixture(scope="module")

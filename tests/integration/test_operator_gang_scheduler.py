@@ -16,7 +16,7 @@ from tests.integration.jobs import Jobs
 RELEASE = release()
 pytestmark = [
     pytest.mark.usefixtures("gang_scheduler", "operator", "volumes"),
-    pytest.mark.skipif(RELEASE is None, reason="no scheduler-plugins is at hand: set FINETUNE_SCHEDULER_PLUGINS"),
+    pytest.mark.release("FINETUNE_SCHEDULER_PLUGINS"),
 ]
 JOB = "python-coder"
 LABEL = {"scheduling.x-k8s.io/pod-group": "gang"}

@@ -139,7 +139,7 @@ def test_a_job_in_the_queue_can_be_taken_out_of_it(end: str, jobs: Jobs, queue: 
     assert jobs.status(JOB)["restarts"]["total"] == 0
 
 
-@pytest.mark.skipif(release() is None, reason="only Kueue itself places pods: set FINETUNE_KUEUE")
+@pytest.mark.release("FINETUNE_KUEUE")
 @pytest.mark.usefixtures("kueue")
 def test_the_pods_of_a_gang_share_a_rack(
     jobs: Jobs, pods: PodPlayer, control_plane: ControlPlane, api: client.ApiClient, namespace: str
