@@ -174,9 +174,9 @@ class Cluster:
 
     def _trainer(self, pod: Document) -> Trainer:
         """Of its gang, which the first pod begins."""
-        for other, trainer in self.trainers.items():
-            if gang(other) == gang(pod["metadata"]["name"]):
-                return trainer
+        for other in self.running():
+            if gang(other["metadata"]["name"]) == gang(pod["metadata"]["name"]):
+                return self.trainers[other["metadata"]["name"]]
         (container,) = (c for c in pod["spec"]["containers"] if c["name"] == names.CONTAINER)
         (text,) = (v["value"] for v in container["env"] if v["name"] == CONFIG_VARIABLE)
         config = TrainerConfig.decode(text)

@@ -57,7 +57,7 @@ def _problems_of_the_record(life: Life, status: dict[str, Any]) -> list[str]:
     begun = {(t.config.attempt, t.run): t.from_step for t in life.cluster.trainers.values() if t.config.job.uid == uid}
     for line in status.get("history", []):
         said = line.get("fromStep")
-        if said is not None and begun.get((line["attempt"], line.get("run"))) != said:
+        if said is not None and begun.get((line["attempt"], line.get("run")), said) != said:
             wrong.append(f"history says that attempt {line['attempt']} began at {said}: {begun}")
     return wrong
 
