@@ -39,7 +39,7 @@ def watch(draft: Draft, spec: FineTuneJobSpec, child: Child) -> None:
             draft.normal("Suspending", f"attempt {seen.attempt} is asked to save a checkpoint and to end")
     elif child.deleting is not None:
         pass  # deleted by somebody else: its end is near
-    elif deadline.passed(seen, draft.now):
+    elif deadline.passed(seen, draft.now) and not deadline.began_again(seen):  # then most of it was no active time
         # Written down before the Job goes: what ended the attempt must not depend on the node's clock.
         draft.status.failure = Failure(reason="DeadlineExceeded", attempt=seen.attempt, message=deadline.USED_UP)
         draft.look_again(0.1)
@@ -109,7 +109,7 @@ def _queued(draft: Draft) -> None:
             draft.phase("Queued", "Queued", _held(said))
         return
     draft.look_again(ASK_AFTER)
-    if deadline.running_since(seen) is not None:
+    if deadline.running_since(seen) is not None and not deadline.began_again(seen):  # else it was written down already
         _preempted(draft, draft.now)
     else:
         draft.normal("Queued", f"attempt {seen.attempt} waits in its queue")

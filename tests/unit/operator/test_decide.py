@@ -427,6 +427,22 @@ def test_time_between_runs_that_nobody_saw_is_no_active_time() -> None:
     assert status.active_seconds == 10 * 60 + 20
 
 
+def test_a_job_that_was_stopped_again_since_a_preemption_that_nobody_saw_is_charged_once() -> None:
+    """The Job controller leaves status.startTime as it is when a Job is suspended."""
+    job = a_job().with_spec(activeDeadlineSeconds=1800).running(since=3600)
+    child = job.build().child
+    assert child is not None
+    for suspended, then in ((True, "Queued"), (False, "Starting")):
+        again = replace(child, started=NOW - timedelta(seconds=30), suspended=suspended)
+        status = decided(job.with_(child=again, pods=())).status
+        assert status is not None
+        assert status.phase == then
+        assert status.failure is None, "the time without pods is no active time"
+        assert [line.reason for line in status.history or ()] == ["Preempted"]
+        assert status.restarts is not None
+        assert status.restarts.disruptions == 1
+
+
 def test_a_node_whose_clock_is_behind_has_preempted_nothing() -> None:
     job = a_job().starting()
     child = job.build().child
