@@ -112,7 +112,7 @@ class ClusterJobs:
                 if error.status not in _PASSING:
                     raise self._told(name, error) from None
                 if error.status != _EXPIRED:
-                    time.sleep(min(2.0**refusals, _LONGEST_PAUSE))
+                    time.sleep(min(2.0 ** min(refusals, 10), _LONGEST_PAUSE))
                     refusals += 1
             except urllib3.exceptions.HTTPError:
                 continue  # the connection broke: the next get says whether the server is still there
