@@ -74,14 +74,14 @@ class Connection:
         kind, change, document = self._api.log[-1 - back % len(self._api.log)]
         listener(kind, change, copy.deepcopy(document))
 
-    def list_again(self, intake: Intake, behind: int = 0, *, first: bool = False) -> None:
+    def list_again(self, intake: Intake, behind: int = 0) -> None:
         """What watches do that begin anew: they list, and go on from there; `behind` changes ago, as a cache may be.
 
-        A process that has just started (`first`) has nothing else to go by: its list of FineTuneJobs is one without a
-        resourceVersion, which an API server never answers from behind.
+        The first lists of a process are never behind: without a resourceVersion an API server answers with the newest,
+        and a process that knows nothing yet could not tell.
         """
+        until = max(0, len(self._api.log) - behind)
         for kind in (JOB, POD, FINE_TUNE_JOB):
-            until = len(self._api.log) - (0 if first and kind == FINE_TUNE_JOB else min(behind, len(self._api.log)))
             version, listed = self._api.as_of(kind, until)
             for document in listed:
                 intake.take(kind, None, document)

@@ -136,7 +136,7 @@ HAPPENINGS: dict[str, Callable[[Life, int], None]] = {
     "the queue holds the child": lambda life, number: life.hold(True),
     "the queue admits the child": lambda life, number: life.hold(False),
     "an edit in between": _edit_in_between,
-    "the operator crashes": lambda life, number: life.crash(number // 2),
+    "the operator crashes": lambda life, number: life.crash(),
 }
 """Numbers are 0 to 29."""
 

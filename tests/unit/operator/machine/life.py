@@ -84,12 +84,12 @@ class Life:
 
     # The operator
 
-    def _start(self, behind: int = 0) -> None:
-        """A new process: nothing in memory, and a listing of everything, the children as they were so long ago."""
+    def _start(self) -> None:
+        """A new process: nothing in memory, and a listing of everything."""
         self.connection = Connection(self.api, self.cluster)
         asyncio.set_event_loop(self.loop)
         self.controller = Controller(self.connection, SETTINGS, self.clock.now)
-        self.connection.list_again(self.controller, behind, first=True)
+        self.connection.list_again(self.controller)
         self._process = self.loop.create_task(self.controller.run())
 
     def _stop(self) -> None:
@@ -99,11 +99,11 @@ class Life:
             task.cancel()
         self.loop.run_until_complete(asyncio.gather(*tasks, self._process, return_exceptions=True))
 
-    def crash(self, behind: int = 0) -> None:
-        """The operator's process dies where it stands and is started again, with listings that may be behind."""
+    def crash(self) -> None:
+        """The operator's process dies where it stands and is started again."""
         self._stop()
         self.restarts += 1
-        self._start(behind)
+        self._start()
 
     def work(self) -> None:
         """The operator does what it knows of and what is due."""
