@@ -95,7 +95,7 @@ class Actor:
                 name = made["metadata"]["name"]
                 raise NameTakenError(
                     f"{kind.name} {name} belongs to something else: delete it, or name the job differently",
-                    passing="deletionTimestamp" in made["metadata"],
+                    passing="deletionTimestamp" in made["metadata"] or _is_of_an_earlier_job(made, seen),
                 ) from None
             if kind == CLAIM:
                 _check_shared(made, document)
@@ -135,6 +135,15 @@ def _check_shared(found: Document, wanted: Document) -> None:
             passing=False,
             reason="ClaimNotShared",
         ) from None
+
+
+def _is_of_an_earlier_job(found: Document, seen: Observation) -> bool:
+    """Whether it belongs to a FineTuneJob of this name that is gone: garbage collection has not come to it yet."""
+    owners = found["metadata"].get("ownerReferences") or ()
+    return any(
+        owner["kind"] == FINE_TUNE_JOB.name and owner["name"] == seen.name and owner["uid"] != seen.uid
+        for owner in owners
+    )
 
 
 def _is_ours(found: Document, wanted: Document, uid: str) -> bool:

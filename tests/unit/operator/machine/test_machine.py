@@ -199,6 +199,27 @@ def test_a_job_that_is_applied_again_waits_for_all_pods_of_the_one_before() -> N
         life.close()
 
 
+def test_a_finished_job_that_is_applied_again_at_once_waits_for_garbage_collection_without_a_word() -> None:
+    life = Life()
+    try:
+        life.flow()
+        life.finish()
+        life.delete_job(foreground=False)
+        life.apply()
+        life.hear()
+        life.work()
+        life.pass_time(10)
+        assert [one["metadata"]["name"] for one in life.api.all(JOB)] == ["python-coder-1"], "that of the job before"
+        assert life.status().get("conditions") is None
+        life.flow()
+        life.pass_time(2)
+        life.flow()
+        assert life.status()["phase"] == "Running"
+        check_rest(life)
+    finally:
+        life.close()
+
+
 def test_a_look_in_the_backoff_of_a_job_with_a_deadline_asks_for_nothing() -> None:
     life = Life()
     try:
