@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -100,6 +101,25 @@ def test_of_torn_checkpoints_only_the_newest_are_kept(results: Results, config: 
         assert checkpoints.newest_valid(results.checkpoints, claim, lambda _: None) is not None
     left = sorted(path.name for path in results.checkpoints.iterdir())
     assert left == ["step-00000001-r1", "step-00000004-r1.torn", "step-00000005-r1.torn"]
+
+
+def test_a_torn_checkpoint_that_cannot_be_deleted_keeps_no_run_from_continuing(
+    results: Results, config: TrainerConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    claim = RunClaim.take(results, config)
+    whole = a_checkpoint(results, claim, 1)
+    for step in range(2, 5):
+        cut_short(a_checkpoint(results, claim, step))
+
+    def busy(path: Path) -> None:
+        raise OSError(errno.EBUSY, "Device or resource busy", str(path))
+
+    delete = claim.discard
+    monkeypatch.setattr(claim, "discard", lambda path: busy(path) if path.exists() else delete(path))
+    found = checkpoints.newest_valid(results.checkpoints, claim, lambda _: None)
+    assert found is not None
+    assert found.path == whole
+    assert len(list(results.checkpoints.glob("*.torn"))) == 3
 
 
 def test_rotation_keeps_the_newest_and_the_best(results: Results, config: TrainerConfig) -> None:

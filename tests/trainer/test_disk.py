@@ -40,11 +40,11 @@ def test_each_piece_that_is_on_the_disk_is_a_sign_of_life(a_file: Path, monkeypa
 
 
 def test_where_the_system_knows_no_pieces_the_file_is_synced_as_a_whole() -> None:
-    reader, _ = os.pipe()
-    disk.bring_piece(reader, 0, 4096)  # a pipe has none: ESPIPE
-    os.close(reader)
+    for end in os.pipe():
+        disk.bring_piece(end, 0, 4096)  # a pipe has none: ESPIPE
+        os.close(end)
     with pytest.raises(OSError, match="Bad file descriptor"):
-        disk.bring_piece(reader, 0, 4096)
+        disk.bring_piece(-1, 0, 4096)
 
 
 @pytest.fixture

@@ -75,6 +75,7 @@ def test_a_gang_of_two_pods_is_ended_at_once_by_any_death_and_continues_with_equ
 
     with pods(job, nodes=2) as gang:
         assert [record.kind for record in gang.wait()] == [EndKind.FINISHED, EndKind.FINISHED], gang.logs
+        assert "is broken" not in gang.logs, "a line that ends after a good-bye is nothing to look at"
     assert_same_end(undisturbed, job)
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -25,7 +26,20 @@ CAUSE = Message(say="cause", cause=Verdict(kind=EndKind.INTERNAL_ERROR, message=
 
 def a_supervisor(node: int, *, seconds: float = FOR_EVER, token: str = "the uid of the Job", nodes: int = 2) -> Gang:
     """`seconds`: how long it waits for a broken line."""
-    return Gang(Identity("uid-1", 1, node, nodes, token), lambda: None, seconds)
+    gang = Gang(Identity("uid-1", 1, node, nodes, token), lambda: None, seconds)
+    _GANGS.append(gang)
+    return gang
+
+
+_GANGS: list[Gang] = []
+
+
+@pytest.fixture(autouse=True)
+def nobody_calls_any_more() -> Iterator[None]:
+    """Afterwards: the tests that follow fork, and a thread that is at work then may leave a lock to the child."""
+    yield
+    while _GANGS:
+        _GANGS.pop()._closed = True
 
 
 def until(condition: Callable[[], object], what: str) -> None:
@@ -97,6 +111,23 @@ def test_a_line_that_stays_broken_loses_the_node_on_either_side() -> None:
     assert pair.zero.away == pair.one.away == set()
 
 
+def test_a_node_that_comes_back_in_the_last_moment_is_not_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    pair, looked = Pair(), list[object]()
+    monkeypatch.setattr(pair.zero, "_seconds_to_return", 0.0)
+
+    def comes_back_meanwhile(door: object) -> bool:
+        pair.cable.plugged = True
+        pair.until_connected()
+        looked.append(door)
+        return False
+
+    monkeypatch.setattr("finetune_trainer.gang._refuses", comes_back_meanwhile)
+    pair.cable.unplug()
+    until(lambda: looked, "node 0 to look")
+    pair.one.tell(Message(say="silent"))
+    assert (said(pair.zero).say, pair.zero.heard()) == ("silent", [])
+
+
 # -- strangers
 
 
@@ -111,13 +142,15 @@ def leader() -> tuple[Gang, int]:
 
 def ask(port: int, *words: object) -> bytes:
     """What a caller hears that says these words, whatever is answered."""
+    heard = b""
     with socket.create_connection(("127.0.0.1", port)) as caller:
-        for word in words:
-            caller.sendall(json.dumps(word).encode() + b"\n")
-        caller.shutdown(socket.SHUT_WR)
-        heard = b""
-        while content := caller.recv(65536):
-            heard += content
+        with contextlib.suppress(OSError):  # the other end may have hung up before the last word
+            for word in words:
+                caller.sendall(json.dumps(word).encode() + b"\n")
+            caller.shutdown(socket.SHUT_WR)
+        with contextlib.suppress(ConnectionResetError):
+            while content := caller.recv(65536):
+                heard += content
     return heard
 
 

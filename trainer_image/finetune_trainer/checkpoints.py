@@ -5,6 +5,7 @@ What is in the files is the recipes' and the libraries' business.
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,6 +20,8 @@ from .disk import sync_file
 from .fencing import RunClaim
 from .files import let_group_read, sync_directory, write_atomically
 from .results import timestamp
+
+logger = logging.getLogger(__name__)
 
 MANIFEST = "manifest.json"
 KEPT_TORN = 2
@@ -120,9 +123,17 @@ def newest_valid(
             return checkpoint
         claim.set_aside(path, f"{path.name}{_TORN}")
         warn(f"Checkpoint {path.name} is torn ({reason}); it was set aside as {path.name}{_TORN}.")
+        _forget_torn(directory, claim)
+    return None
+
+
+def _forget_torn(directory: Path, claim: RunClaim) -> None:
+    """Deletes all but the newest torn checkpoints; one that cannot be deleted must not keep a run from continuing."""
+    try:
         for older in _candidates(directory, _TORN)[:-KEPT_TORN]:
             claim.discard(older)
-    return None
+    except OSError as error:
+        logger.warning("An old torn checkpoint could not be deleted: %s", error)
 
 
 def state_of(directory: Path, *, greater_is_better: bool = False) -> CheckpointState:

@@ -230,7 +230,7 @@ class Gang:
         with self._lock:
             broken = peer.line is line
             peer.line = None if broken else peer.line
-        if broken and not peer.over:
+        if broken and not peer.over and not self._closed:
             logger.warning("The line to node %d is broken", node)
         line.cut()
 
@@ -240,7 +240,7 @@ class Gang:
 
     def _lose(self, node: int, peer: _Peer) -> None:
         with self._lock:
-            if peer.over or self._closed:
+            if peer.over or self._closed or peer.line is not None:  # it came back in the last moment
                 return
             peer.over = True
         self._put(Message(say="lost", node=node))
