@@ -27,7 +27,7 @@ from finetune_api.trainer_contract import (
 from finetune_trainer import checkpoints, fencing, memory, staging, supervisor
 from finetune_trainer.completion import read_metrics
 from finetune_trainer.endpoint import prometheus_text
-from finetune_trainer.errors import FencedOff
+from finetune_trainer.errors import ConfigError, FencedOff
 from finetune_trainer.fencing import RunClaim
 from finetune_trainer.heartbeats import Heartbeat
 from finetune_trainer.interruption import Interruption
@@ -265,6 +265,21 @@ def test_a_volume_without_room_for_the_record_of_a_run_is_named(
     assert (code, record.kind, record.cause) == (1, EndKind.INTERNAL_ERROR, "VolumeFull")
     assert "full" in record.message
     assert "Free space" in record.advice
+
+
+@pytest.mark.parametrize(
+    ("number", "raised"), [(errno.EIO, OSError), (errno.ESTALE, OSError), (errno.EACCES, ConfigError)]
+)
+def test_a_volume_that_does_not_answer_at_the_moment_is_nobodys_mistake(
+    number: int, raised: type[Exception], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    with monkeypatch.context() as volume:
+        volume.setattr(Path, "mkdir", refuse)
+        with pytest.raises(raised):
+            Results(tmp_path / "fingerprint").create()
 
 
 def test_a_disk_that_is_full_in_the_background_costs_the_checkpoint_only(tmp_path: Path, models: Path) -> None:

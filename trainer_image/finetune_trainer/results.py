@@ -15,6 +15,9 @@ from finetune_api.trainer_contract import RunRecord, TrainerConfig
 
 from .errors import ConfigError
 
+# A directory that is another user's, read-only, or has a file in the way: waiting does not mend it.
+_NOT_OURS = (errno.EACCES, errno.EPERM, errno.EROFS, errno.EEXIST, errno.ENOTDIR)
+
 
 def timestamp() -> str:
     """Now, as RFC 3339 in UTC with seconds."""
@@ -41,12 +44,13 @@ class Results:
         return cls(Path(config.mounts.output) / config.fingerprint)
 
     def create(self) -> None:
-        """Makes the directories. Raises ConfigError where the volume does not let us, OSError where it is full."""
+        """Makes the directories. Raises ConfigError where the volume does not let us, OSError where it is full or does
+        not answer: trying again may help there."""
         try:
             for directory in (self.runs, self.work, self.checkpoints, self.logs, self.cache):
                 directory.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            if is_full(error):
+            if error.errno not in _NOT_OURS:
                 raise
             raise ConfigError(
                 f"{self.root} cannot be made: {error.strerror}.",
