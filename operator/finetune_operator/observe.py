@@ -133,7 +133,7 @@ class Observer:
     async def _pods(self, job: Observation, child: Child | None) -> tuple[Pod, ...]:
         """The attempt's pods; asked for where the Job is over or gone and not all their ends were seen."""
         name = names.child_name(job.name, job.attempt)
-        pods = newest(self._cache.pods(job.namespace, child, name))
+        pods = self._known_pods(job, child, name)
         if child is None:
             unsaid = self._cache.seconds_since_made(job.uid) is not None
             complete = not unsaid and job.status.phase not in CREATED and all(pod.ended for pod in pods)
@@ -143,7 +143,12 @@ class Observer:
             return pods
         there = await self._list_pods(job.namespace, f"{names.CHILD_LABEL}={name}")
         self._cache.only_pods((job.namespace, job.name), there, of=name)
-        return newest(self._cache.pods(job.namespace, child, name))
+        return self._known_pods(job, child, name)
+
+    def _known_pods(self, job: Observation, child: Child | None, name: str) -> tuple[Pod, ...]:
+        """The newest of each index. What ended before this job was made is the end of another one of its name."""
+        known = self._cache.pods(job.namespace, child, name)
+        return newest(pod for pod in known if not (pod.ended and pod.created and pod.created < job.created))
 
     def _replaced(self, job: Observation, child: Child | None, pods: tuple[Pod, ...]) -> tuple[Pod, ...]:
         if child is None:

@@ -220,6 +220,38 @@ def test_a_finished_job_that_is_applied_again_at_once_waits_for_garbage_collecti
         life.close()
 
 
+def test_how_an_earlier_job_of_the_name_ended_is_not_taken_for_the_end_of_one_without_pods() -> None:
+    """Mended and applied again, it waits in a queue; what becomes of its predecessor's pod is told late."""
+    life = Life()
+
+    def go_on() -> None:
+        life.cluster.move()
+        life.hear((FINE_TUNE_JOB, JOB))
+        life.work()
+        life.pass_time(2)
+
+    try:
+        life.flow()
+        (pod,) = life.cluster.running()
+        life.cluster.end(pod["metadata"]["name"], EndKind.USER_ERROR)
+        life.flow()
+        assert life.status()["phase"] == "Failed"
+        life.pass_time(5)
+        life.delete_job(foreground=False)
+        life.apply()
+        go_on()
+        life.hold(True)
+        go_on()
+        assert life.status()["phase"] == "Queued"
+        life.edit(suspend=True)
+        for _ in range(3):
+            go_on()
+        assert life.status()["phase"] == "Suspended"
+        check_rest(life)
+    finally:
+        life.close()
+
+
 def test_a_look_in_the_backoff_of_a_job_with_a_deadline_asks_for_nothing() -> None:
     life = Life()
     try:
