@@ -103,8 +103,10 @@ def _queued(draft: Draft) -> None:
     if seen.status.phase == "Queued":
         _take_last_words(draft)
         before = find(seen.status.conditions, "Running")
-        since = times.parse(before.last_transition_time) if before else None
-        draft.look_again(max(ASK_AFTER, (draft.now - since).total_seconds() if since else 0.0))
+        held = seen.child.created if seen.child else None
+        moved = times.parse(before.last_transition_time) if before else None
+        since = max((moment for moment in (held, moved) if moment), default=draft.now)
+        draft.look_again(max(ASK_AFTER, (draft.now - since).total_seconds()))
         if said is not None:
             draft.phase("Queued", "Queued", _held(said))
         return

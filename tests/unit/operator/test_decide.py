@@ -468,6 +468,10 @@ def test_what_kueue_says_is_shown_and_looked_at_less_and_less_often() -> None:
     assert decision.again_after is not None
     assert decision.again_after >= 40
     assert decided(held.with_(status=decision.status)).status is None, "an answer that fails to come takes nothing back"
+    child = told.build().child
+    assert child is not None
+    anew = told.with_(child=replace(child, created=NOW + timedelta(seconds=39)))
+    assert decided(anew, later=40).again_after == 5, "a Job that was only just made has not waited long"
 
 
 def test_time_in_the_queue_is_no_time_to_start() -> None:
