@@ -146,9 +146,11 @@ class Observer:
         return self._known_pods(job, child, name)
 
     def _known_pods(self, job: Observation, child: Child | None, name: str) -> tuple[Pod, ...]:
-        """The newest of each index. What ended before this job was made is the end of another one of its name."""
+        """The newest of each index. Without the Job it is told by their age whether those that have ended are of an
+        earlier FineTuneJob of this name."""
         known = self._cache.pods(job.namespace, child, name)
-        return newest(pod for pod in known if not (pod.ended and pod.created and pod.created < job.created))
+        mine = (pod for pod in known if not (pod.ended and pod.created and pod.created < job.created))
+        return newest(mine if child is None else known)
 
     def _replaced(self, job: Observation, child: Child | None, pods: tuple[Pod, ...]) -> tuple[Pod, ...]:
         if child is None:
