@@ -106,7 +106,7 @@ def attempt_end(seen: Observation, now: datetime) -> End | None:
     if child is None and not all(pod.ended for pod in seen.pods):
         return None  # deleted in the background, as kubectl does: its pods go on to the end of their grace
     at = (child.ended if child else None) or now
-    ended = [pod for pod in seen.pods if pod.ended]
+    ended = [pod for pod in of_this_run(seen) if pod.ended]
     if child is not None and child.complete:
         return _finished(seen, at, ended)
     end = _of_pods(seen, at, ended) or _of_job(seen, at)
@@ -115,6 +115,21 @@ def attempt_end(seen: Observation, now: datetime) -> End | None:
         said = seen.status.failure.message if seen.status.failure else None
         return End(name, at, name, said or "", end.pod, end.record)
     return end
+
+
+def of_this_run(seen: Observation) -> tuple[Pod, ...]:
+    """The pods without those whose run is in history already: a queue stopped their Job, and none has followed yet."""
+    last = seen.status.history[-1] if seen.status.history else None
+    began = times.parse(last.started) if last and last.attempt == seen.attempt else None
+    ended = times.parse(last.ended) if last else None
+    if began is None or ended is None:
+        return seen.pods
+    return tuple(pod for pod in seen.pods if not _was_of(pod, began, ended))
+
+
+def _was_of(pod: Pod, began: datetime, ended: datetime) -> bool:
+    """Whether a pod that has ended was of this run, by the clocks of its node and of the API server."""
+    return pod.ended and pod.started is not None and pod.started <= began and (pod.created or began) < ended
 
 
 def intended(seen: Observation, now: datetime) -> EndName | None:

@@ -11,7 +11,7 @@ from finetune_api.v1alpha1.status import Failure
 from .. import names, recording, times
 from ..draft import Draft
 from ..policies import deadline, retry
-from ..policies.ends import End
+from ..policies.ends import End, of_this_run
 from ..settings import Settings
 
 _OURS = frozenset({"Interrupted", "Disrupted", "DeadlineExceeded"})
@@ -21,9 +21,10 @@ def take(draft: Draft, spec: FineTuneJobSpec, end: End, settings: Settings) -> N
     """Decides what the end of the current attempt means."""
     seen, status = draft.seen, draft.status
     claim = spec.storage.claim.name if spec.storage and spec.storage.claim else names.claim_name(seen.name)
+    _take_words_of_preempted(draft)
     if end.record is not None:
         recording.merge_record(status, end.record, claim, seen.name)
-        warn_of_new(draft)
+    warn_of_new(draft)
     late = end.name == "DeadlineExceeded"
     asked = end.name in _OURS and bool(spec.cancel or (spec.suspend and not late))
     resolved = resolve(spec, settings.platform).spec
@@ -46,6 +47,15 @@ def take(draft: Draft, spec: FineTuneJobSpec, end: End, settings: Settings) -> N
         _bad(draft, spec, end, verdict)
 
 
+def _take_words_of_preempted(draft: Draft) -> None:
+    """What a run said that its queue had stopped, where its Job went before that was taken over."""
+    seen, history = draft.seen, draft.status.history
+    before = [pod for pod in seen.pods if pod not in of_this_run(seen)]
+    records = [record for pod in sorted(before, key=lambda pod: pod.index) if (record := pod.record(seen.uid))]
+    if records and history and history[-1].run is None:
+        recording.take_last_words(draft.status, records[0])
+
+
 def warn_of_new(draft: Draft) -> None:
     """Raises an event for what the trainer has warned of since the last look: a torn checkpoint, a full disk."""
     new = recording.added(draft.seen.status.warnings, draft.status.warnings)
@@ -55,9 +65,9 @@ def warn_of_new(draft: Draft) -> None:
 
 def _times(draft: Draft, end: End) -> tuple[datetime, datetime | None]:
     """End and start of the run; from the pods where they are known, else from the Job."""
-    pods = [pod for pod in draft.seen.pods if pod.started]
+    pods = of_this_run(draft.seen)
     started = max((pod.started for pod in pods if pod.started), default=None)
-    finished = max((pod.finished for pod in draft.seen.pods if pod.finished), default=None)
+    finished = max((pod.finished for pod in pods if pod.finished), default=None)
     return finished or end.at, started
 
 

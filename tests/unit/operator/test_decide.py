@@ -1,5 +1,6 @@
 """The decision about a job, over its phases, ends, flags and the clock; everything here is a value."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -8,7 +9,7 @@ import pytest
 
 from finetune_api.trainer_contract import TrainerConfig
 from finetune_api.v1alpha1.status import EffectiveStatus, Restarts
-from finetune_operator import times
+from finetune_operator import recording, times
 from finetune_operator.conditions import find
 from finetune_operator.decide import decide
 from finetune_operator.draft import Decision
@@ -395,6 +396,22 @@ def test_pods_that_a_queue_told_to_end_are_no_start_of_the_next_run() -> None:
     assert running is not None
     assert running.history is not None
     assert [(line.run, line.reason) for line in running.history] == [(1, "Preempted"), (None, None)]
+
+
+@pytest.mark.parametrize("how", [JobSeen.suspended, JobSeen.cancelled, JobSeen.without_job])
+def test_a_preempted_job_that_is_taken_out_of_its_queue_has_run_once(how: Callable[[JobSeen], JobSeen]) -> None:
+    job = a_job().running(since=100)
+    preempted = decided(job.queued()).status
+    assert preempted is not None
+    said = job.ended("Interrupted", 14, run=1, step=120, checkpoint={"latest": {"step": 120}})
+    pods = said.with_pods(created=NOW - timedelta(seconds=110), gone=True).build().pods
+    status = decided(how(a_job().starting().with_(status=preempted, pods=pods)).without_job()).status
+    assert status is not None
+    assert status.history is not None
+    assert [line.run for line in status.history] == [1, None]
+    assert status.history[0].reason == "Preempted"
+    assert status.active_seconds == 100
+    assert recording.checkpoint_step(status) == 120
 
 
 def test_a_preemption_that_nobody_saw_is_written_down() -> None:
