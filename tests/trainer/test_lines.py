@@ -11,9 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from finetune_api.trainer_contract import EndKind
+from finetune_api.trainer_contract import ContractModel, EndKind
+from finetune_trainer import greeting
 from finetune_trainer.gang import Gang
-from finetune_trainer.greeting import Identity
+from finetune_trainer.greeting import Identity, Proof, introduce
+from finetune_trainer.line import Line
 from finetune_trainer.messages import Message
 from finetune_trainer.verdict import Verdict
 
@@ -21,10 +23,11 @@ from .attempts import PATIENCE_SECONDS, free_port
 from .cable import Cable
 
 FOR_EVER = 100_000.0
+TOKEN = "the uid of the Job"
 CAUSE = Message(say="cause", cause=Verdict(kind=EndKind.INTERNAL_ERROR, message="rank 1 fell over", rank=1, node=1))
 
 
-def a_supervisor(node: int, *, seconds: float = FOR_EVER, token: str = "the uid of the Job", nodes: int = 2) -> Gang:
+def a_supervisor(node: int, *, seconds: float = FOR_EVER, token: str = TOKEN, nodes: int = 2) -> Gang:
     """`seconds`: how long it waits for a broken line."""
     gang = Gang(Identity("uid-1", 1, node, nodes, token), lambda: None, seconds)
     _GANGS.append(gang)
@@ -126,6 +129,24 @@ def test_a_node_that_comes_back_in_the_last_moment_is_not_lost(monkeypatch: pyte
     until(lambda: looked, "node 0 to look")
     pair.one.tell(Message(say="silent"))
     assert (said(pair.zero).say, pair.zero.heard()) == ("silent", [])
+
+
+def test_a_node_that_goes_while_it_is_being_greeted_is_lost(
+    leader: tuple[Gang, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    zero, port = leader
+    say = greeting._say
+
+    def hang_up_before_the_welcome(line: Line, words: ContractModel) -> bool:
+        if isinstance(words, Proof) and words.instance:
+            line.cut()
+        return say(line, words)
+
+    monkeypatch.setattr(greeting, "_say", hang_up_before_the_welcome)
+    caller = Line(socket.create_connection(("127.0.0.1", port)), PATIENCE_SECONDS)
+    assert introduce(caller, Identity("uid-1", 1, 1, 3, TOKEN), door=free_port()) is None
+    assert said(zero) == Message(say="lost", node=1)
+    assert zero.away == set()
 
 
 # -- strangers

@@ -342,6 +342,22 @@ def test_a_disk_that_is_full_when_a_run_begins_costs_neither_the_run_nor_its_fig
     assert [entry["loss"] for entry in read_metrics(results)] == [3.0, 2.0, 1.0]
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")  # TensorBoard's own thread
+def test_a_run_that_begins_on_a_full_volume_loses_tensorboards_events_and_no_figures(
+    small_volume: Path, models: Path
+) -> None:
+    job = AJob.on(small_volume, models)
+    job.results.create()
+    claim = RunClaim.take(job.results, job.config)
+    filler = fill(small_volume, leave=0)
+    journal = Journal(job.results, claim, 0, tensor_board=True)
+    journal.add(1, {"loss": 3.0})
+    assert read_metrics(job.results) == []
+    filler.unlink()
+    journal.close()
+    assert [entry["loss"] for entry in read_metrics(job.results)] == [3.0]
+
+
 def test_what_cannot_be_shown_or_looked_at_at_the_moment_stops_no_training(
     rank: Rank, monkeypatch: pytest.MonkeyPatch
 ) -> None:

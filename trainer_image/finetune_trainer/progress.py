@@ -93,7 +93,8 @@ class Journal:
         if tensor_board:
             from torch.utils.tensorboard import SummaryWriter
 
-            self._events = cast(Any, SummaryWriter)(log_dir=str(results.logs), purge_step=from_step + 1)
+            with self._events_may_fail():  # it writes its first one at once
+                self._events = cast(Any, SummaryWriter)(log_dir=str(results.logs), purge_step=from_step + 1)
 
     def add(self, step: int, values: dict[str, float | None]) -> None:
         """Appends an entry; a number that is not finite becomes null.
@@ -136,6 +137,8 @@ class Journal:
         return next((entry["step"] for entry in self.entries if entry.get("began")), 0)
 
     def close(self) -> None:
+        """Writes what is still owed, if there is room by now. Raises FencedOff."""
+        self._write()
         if self._file is not None:
             self._file.close()
         with self._events_may_fail():
