@@ -23,7 +23,7 @@ PATIENCE = 5.0
 FRESH_SECONDS = 3.0
 """How long an answer serves: the Job and its pods change several times while it is stopped."""
 ABSENT_SECONDS = 300.0
-"""How long a cluster that serves no Workloads is not asked again."""
+"""How long a cluster that serves no Workloads, or a namespace in which they may not be read, is not asked again."""
 _REMEMBERED = 10_000
 
 _log = logging.getLogger(__name__)
@@ -35,19 +35,20 @@ class Kueue:
     def __init__(self, kube: Kube) -> None:
         self._kube = kube
         self._answers: dict[str, tuple[float, Obstacle | None]] = {}
-        self._absent_until = float("-inf")
+        self._silent_until: dict[str | None, float] = {}
+        """By namespace where Workloads may not be read, and for all (None) where none are served."""
 
     async def about(self, namespace: str, child: Child, labels: dict[str, str], at: datetime) -> Obstacle | None:
         """Why this suspended Job of a FineTuneJob with these labels is held; None where nothing is said."""
         now = time.monotonic()
         asked, answer = self._answers.get(child.uid, (float("-inf"), None))
-        if now < self._absent_until or now - asked < FRESH_SECONDS:
+        if now < max(self._silent_until.get(place, now) for place in (namespace, None)) or now - asked < FRESH_SECONDS:
             return answer
         try:
             workloads = await self._kube.list(WORKLOAD, namespace, f"{LABEL}={child.uid}")
         except (NotFoundError, ForbiddenError) as error:
             _log.info("Kueue is not asked why it holds a Job: %s", error)
-            self._absent_until = now + ABSENT_SECONDS
+            self._silent_until[namespace if isinstance(error, ForbiddenError) else None] = now + ABSENT_SECONDS
             return None
         except KubeError as error:
             _log.warning("Kueue's Workload of Job %s/%s cannot be read: %s", namespace, child.name, error)

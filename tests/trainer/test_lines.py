@@ -107,6 +107,32 @@ def test_a_good_bye_waits_for_the_line_to_come_back() -> None:
     assert pair.zero.heard() == [], "it is gone, and not lost"
 
 
+def test_a_good_bye_after_a_request_to_stop_does_not_wait_that_long() -> None:
+    pair = Pair()
+    pair.cable.unplug()
+    until(lambda: pair.one.away == {0}, "the node to notice")
+    pair.one.close(EndKind.INTERRUPTED, 0.05)
+    assert pair.one.away == {0}, "it went without having been heard"
+
+
+def test_who_speaks_letter_by_letter_is_shown_the_door(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("finetune_trainer.gang._SECONDS_TO_GREET", 0.5)
+    port = free_port()
+    a_supervisor(0).listen("127.0.0.1", port)
+    with socket.create_connection(("127.0.0.1", port)) as stranger, contextlib.suppress(OSError):
+        stranger.settimeout(0.02)
+        until(lambda: _hung_up(stranger), "the end of the line")
+
+
+def _hung_up(stranger: socket.socket) -> bool:
+    """Whether the other end has ended the line; says one more letter to it."""
+    stranger.sendall(b"x")
+    try:
+        return stranger.recv(1) == b""
+    except TimeoutError:
+        return False
+
+
 def test_a_line_that_stays_broken_loses_the_node_on_either_side() -> None:
     pair = Pair(seconds=0.3)
     pair.cable.unplug()

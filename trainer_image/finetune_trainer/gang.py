@@ -109,10 +109,10 @@ class Gang:
                 found.append(self._heard.get_nowait())
         return found
 
-    def close(self, kind: EndKind) -> None:
-        """Says good-bye, also to who is just away: from now on this node's silence means nothing."""
+    def close(self, kind: EndKind, seconds: float | None = None) -> None:
+        """Says good-bye, for so many seconds also to who is just away: this node's silence means nothing any more."""
         self.tell(Message(say="leaving", kind=kind))
-        deadline = time.monotonic() + self._seconds_to_return
+        deadline = time.monotonic() + (self._seconds_to_return if seconds is None else seconds)
         while self.away and time.monotonic() < deadline:
             time.sleep(_SECONDS_BETWEEN_CALLS / 4)
         with self._lock:
@@ -141,11 +141,16 @@ class Gang:
 
     def _let_in(self, connection: socket.socket) -> None:
         line = Line(connection, _SECONDS_TO_GREET)
+        # The patience above is with each word: whoever sends bytes one by one would keep a place for as long.
+        alarm = threading.Timer(_SECONDS_TO_GREET, line.cut)
+        alarm.daemon = True
+        alarm.start()
         try:
             hello = meet(line, self._me, lambda hello: self._admits(hello, line))
         except OSError:
             hello = None
         finally:
+            alarm.cancel()
             self._strangers.release()
         if hello is None:
             self._warn_once("Somebody who is no node of this attempt has called, and is not heard.")

@@ -51,6 +51,8 @@ logger = logging.getLogger("finetune_trainer.supervisor")
 DEFAULT_HANG_SECONDS = 1800
 DEFAULT_GRACE_SECONDS = 300
 SECONDS_FOR_THE_RECORD = 5.0
+SECONDS_FOR_THE_GOOD_BYE = 2.0
+"""After SIGTERM, to nodes whose line is just broken."""
 SECONDS_FOR_THE_VOLUME = 30.0
 
 
@@ -76,8 +78,12 @@ def main() -> int:
     except UserError as error:
         return _end(_refused(config, error))
     try:
+        scratch = Path(tempfile.mkdtemp(prefix="finetune-"))
+    except OSError as error:
+        return _end(_no_room_to_work(config, error))
+    try:
         results.create()
-        attempt = Attempt(config, place, results)
+        attempt = Attempt(config, place, results, scratch)
     except UserError as error:
         return _end(_refused(config, error))
     except (FencedOff, OSError) as error:
@@ -101,6 +107,12 @@ def _unclaimed(config: TrainerConfig, results: Results, error: Exception) -> Att
     return record.model_copy(update={"cause": VOLUME_FULL, "message": said, "advice": advice})
 
 
+def _no_room_to_work(config: TrainerConfig, error: OSError) -> AttemptRecord:
+    record = AttemptRecord(uid=config.job.uid, attempt=config.attempt, kind=EndKind.INTERNAL_ERROR)
+    said = f"No directory for the work of this pod could be made: {error}"
+    return record.model_copy(update={"message": said, "advice": "See whether the node's own disk is full."})
+
+
 def _nothing_begun(config: TrainerConfig) -> AttemptRecord:
     record = AttemptRecord(uid=config.job.uid, attempt=config.attempt, kind=EndKind.INTERRUPTED)
     return record.model_copy(update={"message": "SIGTERM before the start: nothing was begun."})
@@ -121,11 +133,11 @@ def _end(record: AttemptRecord) -> int:
 class Attempt:
     """One attempt on this node, from the claim of its run number to the verdict."""
 
-    def __init__(self, config: TrainerConfig, place: Place, results: Results) -> None:
+    def __init__(self, config: TrainerConfig, place: Place, results: Results, scratch: Path) -> None:
         self.config = config
         self.place = place
         self.leads = place.node == 0
-        self.scratch = Path(tempfile.mkdtemp(prefix="finetune-"))
+        self.scratch = scratch
         self.claim = RunClaim.take(results, config) if self.leads else None
         self.results = results
         self.kills_before = cgroup.oom_kills()
@@ -145,12 +157,12 @@ class Attempt:
                 logger.warning("No /progress: port %d: %s", self.config.progress_port, error)
         watch = Watch(
             ranks, self.scratch, node=self.place.node, gang=gang, termination=_termination,
-            hang_seconds=_hang_seconds(self.config), grace_seconds=_grace_seconds(self.config),
+            hang_seconds=_hang_seconds(self.config), grace_seconds=_grace_seconds(self.config, self.place),
             oom_kills=lambda: cgroup.oom_kills() - self.kills_before,
         )  # fmt: skip
         record = self._record(watch.until_the_end(wakeup))
         if gang is not None:
-            gang.close(record.kind)
+            gang.close(record.kind, SECONDS_FOR_THE_GOOD_BYE if _termination.requested else None)
         if server is not None:
             server.shutdown()
         if self.claim is not None:
@@ -248,11 +260,12 @@ def _hang_seconds(config: TrainerConfig) -> float:
     return float(policy.hang_timeout_seconds if policy and policy.hang_timeout_seconds else DEFAULT_HANG_SECONDS)
 
 
-def _grace_seconds(config: TrainerConfig) -> float:
-    """What the ranks get after SIGTERM: the whole grace period, but for what the record of the end needs."""
+def _grace_seconds(config: TrainerConfig, place: Place) -> float:
+    """What the ranks get after SIGTERM: the whole grace period, but for what the good-bye and the record need."""
     checkpoint = config.spec.checkpoint
     whole = checkpoint.grace_period_seconds if checkpoint and checkpoint.grace_period_seconds else DEFAULT_GRACE_SECONDS
-    return max(whole - SECONDS_FOR_THE_RECORD, whole / 2)
+    needed = SECONDS_FOR_THE_RECORD + (SECONDS_FOR_THE_GOOD_BYE if place.nodes > 1 else 0.0)
+    return max(whole - needed, whole / 2)
 
 
 if __name__ == "__main__":

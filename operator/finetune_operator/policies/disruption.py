@@ -1,4 +1,4 @@
-"""Disruptions cost no retry, but five in a row without a new checkpoint count as one failure."""
+"""Disruptions cost no retry, but five in a row at one and the same checkpoint count as one failure."""
 
 from __future__ import annotations
 

@@ -83,6 +83,16 @@ async def test_a_cluster_without_kueue_is_not_asked_again(error: KubeError) -> N
     assert len(server.asked) == 1
 
 
+async def test_a_namespace_that_may_not_be_read_silences_no_other() -> None:
+    server = Server(ForbiddenError("no", 403))
+    kueue = Kueue(cast(Kube, server))
+    job = Child(name="python-coder-1", uid="u", version="1", owner_uid="o", created=NOW, suspended=True)
+    assert await kueue.about("closed", job, QUEUE, NOW) is None
+    server.answer = [a_workload(NO_ROOM)]
+    assert await kueue.about("closed", job, QUEUE, NOW) is None
+    assert await kueue.about("team", job, QUEUE, NOW) == Obstacle("Pending", "insufficient unused quota")
+
+
 async def test_a_question_that_fails_is_asked_again() -> None:
     server = Server(UnavailableError("no answer in time"))
     assert await asked(server) == ["nothing"] * 2

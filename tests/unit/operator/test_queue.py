@@ -114,14 +114,21 @@ async def test_it_is_idle_once_nothing_waits_and_nothing_is_worked_on(queue: Wor
     await rest
 
 
-async def test_of_many_waiting_workers_one_is_woken_for_a_key(queue: WorkQueue[str]) -> None:
-    workers = [asyncio.create_task(queue.get()) for _ in range(3)]
+async def test_of_many_waiting_workers_one_is_woken_for_a_key(
+    queue: WorkQueue[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks = []
+    look = queue._release_due
+    monkeypatch.setattr(queue, "_release_due", lambda: (looks.append(1), look()))
+    workers = [asyncio.create_task(queue.get()) for _ in range(9)]
     await asyncio.sleep(0)
+    assert len(looks) == 9
     queue.add("a")
     queue.add("b")
     assert await asyncio.gather(*workers[:2]) == ["a", "b"]
-    assert not workers[2].done()
-    workers[2].cancel()
+    assert len(looks) == 11, "the others slept on"
+    for worker in workers:
+        worker.cancel()
 
 
 async def test_a_worker_that_goes_as_it_is_woken_leaves_the_key_to_another(queue: WorkQueue[str]) -> None:
