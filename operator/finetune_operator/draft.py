@@ -107,7 +107,7 @@ class Draft:
     def decision(self) -> Decision:
         return Decision(
             create=tuple(self.create),
-            delete=tuple(self.delete),
+            delete=(*self.delete, *self.seen.stray),
             force_delete=self.seen.lost_pods,
             delete_job=self.delete_job,
             status=None if self.status == self.seen.status else self.status,

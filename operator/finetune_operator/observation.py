@@ -200,6 +200,8 @@ class Observation:
     """How many jobs are at that point."""
     older_child: Child | None = None
     """The Job of the attempt before the last, which is no longer of use."""
+    stray: tuple[Child, ...] = ()
+    """Jobs of earlier attempts that still go on: made late, by an operator that another one had replaced meanwhile."""
     pods: tuple[Pod, ...] = ()
     """The pods of the current attempt, those gone from the API included."""
     replaced: tuple[Pod, ...] = ()

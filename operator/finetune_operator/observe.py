@@ -57,7 +57,7 @@ class Observer:
         namespace, name = key
         spec, invalid = _read_spec(document)
         status = FineTuneJobStatus.model_validate(document["status"])
-        uid, attempt = metadata["uid"], status.attempt or 1
+        uid = metadata["uid"]
         base = Observation(
             name=name,
             namespace=namespace,
@@ -81,7 +81,8 @@ class Observer:
         seen = replace(
             base,
             child=child,
-            older_child=self._older(namespace, name, attempt, uid),
+            older_child=self._older(base),
+            stray=self._stray(base),
             made_ago=self._cache.seconds_since_made(uid),
             made_beside=self._cache.unsaid(),
             pods=pods,
@@ -174,10 +175,20 @@ class Observer:
             self._cache.take(POD, None, document)
         return frozenset(document["metadata"]["uid"] for document in documents)
 
-    def _older(self, namespace: str, job: str, attempt: int, uid: str) -> Child | None:
+    def _older(self, job: Observation) -> Child | None:
         """The Job of the attempt before the last: the last one's is kept, for its log."""
-        older = self._cache.child(namespace, names.child_name(job, attempt - 2)) if attempt > 2 else None
-        return older if older is not None and older.owner_uid == uid and older.deleting is None else None
+        return self._child_before(job, 2)
+
+    def _stray(self, job: Observation) -> tuple[Child, ...]:
+        """An attempt is only followed by another one when its Job is over or gone."""
+        before = (self._child_before(job, 1), self._child_before(job, 2))
+        return tuple(child for child in before if child is not None and not child.over)
+
+    def _child_before(self, job: Observation, attempts: int) -> Child | None:
+        """The Job of an attempt so many before the current one, unless it is being deleted."""
+        number = (job.status.attempt or 1) - attempts
+        child = self._cache.child(job.namespace, names.child_name(job.name, number)) if number > 0 else None
+        return child if child is not None and child.owner_uid == job.uid and child.deleting is None else None
 
     async def _lost(self, pods: tuple[Pod, ...], now: datetime) -> tuple[Pod, ...]:
         """Pods under deletion long after their grace, on nodes that are not ready or gone."""

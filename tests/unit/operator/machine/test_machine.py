@@ -267,3 +267,23 @@ def test_a_look_in_the_backoff_of_a_job_with_a_deadline_asks_for_nothing() -> No
         assert life.connection.reads == asked
     finally:
         life.close()
+
+
+def test_a_job_that_was_made_late_for_an_earlier_attempt_is_taken_away() -> None:
+    """By an operator that was stopped in the middle of a request, and replaced meanwhile."""
+    life = Life(nodes=1)
+    try:
+        life.flow()
+        first = life.api.find(JOB, f"{NAME}-1")
+        assert first is not None
+        life.delete_child(foreground=True)
+        life.calm()
+        assert life.status()["attempt"] == 2
+        assert life.api.find(JOB, f"{NAME}-1") is None
+        metadata = {key: first["metadata"][key] for key in ("name", "labels", "ownerReferences", "finalizers")}
+        life.api.create(JOB, {**first, "metadata": metadata, "status": {}})
+        life.calm()
+        assert life.api.find(JOB, f"{NAME}-1") is None
+        assert problems_at_rest(life) == []
+    finally:
+        life.close()
