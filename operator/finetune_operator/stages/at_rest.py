@@ -153,7 +153,8 @@ def _wait_for(draft: Draft) -> None:
     obstacle = draft.seen.obstacle
     assert obstacle is not None
     if obstacle.passing:
-        draft.look_again(1.0)
+        age = (draft.now - draft.seen.created).total_seconds()
+        draft.look_again(min(max(1.0, age / 4), FIRST_LOOK))  # each look asks for all that is to be made
         return
     (_wait_in_turn if obstacle.waiting else refuse)(draft, obstacle.reason, obstacle.message)
     accepted = find(draft.status.conditions, "Accepted")

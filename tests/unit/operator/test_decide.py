@@ -677,9 +677,12 @@ def test_only_what_may_come_is_looked_for_again() -> None:
 
 
 def test_what_is_just_going_is_waited_for_without_a_word() -> None:
-    decision = decided(a_job().blocked_by("NameConflict", passing=True))
-    assert reason_of(decision, "Accepted") is None
-    assert decision.again_after == 1
+    young, older = (
+        decided(a_job().with_(created=NOW - timedelta(seconds=age)).blocked_by("NameConflict", passing=True))
+        for age in (2, 600)
+    )
+    assert reason_of(young, "Accepted") is None
+    assert (young.again_after, older.again_after) == (1, 5)
 
 
 def test_a_device_that_was_unavailable_is_avoided() -> None:
