@@ -72,6 +72,8 @@ class Watch:
         self._look: _Look | None = None
         self._looks = 0
         self._look_again_at = 0.0
+        self._deaf: set[int] = set()
+        """Who did not answer in the look before."""
 
     def until_the_end(self, wakeup: int) -> Verdict:
         """Returns when all ranks have ended and it is clear why. `wakeup`: becomes readable when something happens."""
@@ -233,8 +235,12 @@ class Watch:
         if deaf and now() < look.until:
             return
         self._look = None
-        if self._gang is not None and self._gang.away.intersection(deaf):
-            return  # its line is broken just now: the next look will tell
+        if self._gang is not None and self._gang.away:
+            return  # a line is broken just now: what is beyond it may be what all the others wait for
+        once, self._deaf = self._deaf, set(deaf)
+        if self._deaf - once:
+            self._look_again_at = 0.0
+            return  # an answer may have been lost with a line that is back
         sights = [sight for answer in look.answers.values() for sight in answer]
         if stalled(sights, self._limit):
             self._take_hang(hang(sights, self._limit, deaf))
