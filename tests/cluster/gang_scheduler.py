@@ -4,15 +4,14 @@
 image, and `crd.yaml`, the PodGroup of manifests/coscheduling. It schedules pods that name it, for whole gangs at once.
 """
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import yaml
 
+from tests.cluster import releases
 from tests.cluster.control_plane import ControlPlane
-from tests.cluster.errors import MissingToolError
 from tests.cluster.ports import Port
 from tests.cluster.process import Process
 from tests.cluster.waiting import answers
@@ -21,22 +20,9 @@ NAME = "scheduler-plugins-scheduler"
 
 
 def release() -> Path | None:
-    """The directory of the release that tests are to use; None when there is none.
-
-    Raises:
-        MissingToolError: FINETUNE_SCHEDULER_PLUGINS is set and holds no release.
-    """
-    given = os.environ.get("FINETUNE_SCHEDULER_PLUGINS")
-    if not given:
-        return None
-    directory = Path(given)
-    missing = [name for name in ("kube-scheduler", "crd.yaml") if not (directory / name).exists()]
-    if missing:
-        raise MissingToolError(
-            f"FINETUNE_SCHEDULER_PLUGINS={given} holds no {' and no '.join(missing)}: put a release's "
-            "manifests/coscheduling/crd.yaml there and `kube-scheduler` out of its image, or unset it"
-        )
-    return directory
+    """The directory of the release that tests are to use; None when there is none. Raises MissingToolError."""
+    whence = "a release's manifests/coscheduling/crd.yaml there and `kube-scheduler` out of its image"
+    return releases.release("FINETUNE_SCHEDULER_PLUGINS", ("kube-scheduler", "crd.yaml"), whence)
 
 
 @contextmanager

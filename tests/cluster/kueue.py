@@ -7,7 +7,6 @@ this machine.
 """
 
 import base64
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,8 +14,8 @@ from typing import Any
 
 import yaml
 
+from tests.cluster import releases
 from tests.cluster.control_plane import ControlPlane
-from tests.cluster.errors import MissingToolError
 from tests.cluster.ports import Port
 from tests.cluster.process import Process
 from tests.cluster.waiting import answers, until
@@ -28,22 +27,9 @@ _NOT_RUN = ("Deployment", "APIService", "Service", "ConfigMap")
 
 
 def release() -> Path | None:
-    """The directory of the release that tests are to use; None when there is none.
-
-    Raises:
-        MissingToolError: FINETUNE_KUEUE is set and holds no release.
-    """
-    given = os.environ.get("FINETUNE_KUEUE")
-    if not given:
-        return None
-    directory = Path(given)
-    missing = [name for name in ("manager", "manifests.yaml") if not (directory / name).exists()]
-    if missing:
-        raise MissingToolError(
-            f"FINETUNE_KUEUE={given} holds no {' and no '.join(missing)}: put a release's manifests.yaml there and "
-            "`manager` out of its image, or unset it"
-        )
-    return directory
+    """The directory of the release that tests are to use; None when there is none. Raises MissingToolError."""
+    whence = "a release's manifests.yaml there and `manager` out of its image"
+    return releases.release("FINETUNE_KUEUE", ("manager", "manifests.yaml"), whence)
 
 
 @contextmanager

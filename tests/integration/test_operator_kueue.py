@@ -59,6 +59,17 @@ def queued_job(jobs: Jobs, queue: Queue, manifest: JobManifest | None = None) ->
     jobs.wait(JOB, "Queued")
 
 
+def a_run_that_saves_when_it_is_stopped(jobs: Jobs, pods: PodPlayer, queue: Queue) -> client.V1Pod:
+    """Lets the first pod of a queued job run; asked to end, it leaves a checkpoint of step 120."""
+    queue.free(CHILD)
+    (pod,) = pods.wait(job=CHILD)
+    pods.run(pod)
+    jobs.wait(JOB, "Running")
+    saved = {"step": 120, "run": 1, "fromStep": 0, "checkpoint": {"latest": {"step": 120}, "count": 1}}
+    pods.terminate_with(14, jobs.record(JOB, "Interrupted", **saved))
+    return pod
+
+
 def test_a_queue_is_asked_by_the_jobs_own_labels(jobs: Jobs, queue: Queue) -> None:
     manifest = a_queued_manifest()
     manifest.document["metadata"]["annotations"] = dict(TOPOLOGY)
@@ -72,12 +83,7 @@ def test_a_queue_is_asked_by_the_jobs_own_labels(jobs: Jobs, queue: Queue) -> No
 def test_a_preemption_keeps_the_attempt_and_costs_nothing(jobs: Jobs, pods: PodPlayer, queue: Queue) -> None:
     queued_job(jobs, queue)
     until(lambda: queue.reason in jobs.condition(JOB, "Running")["message"], "the queue's reason")
-    queue.free(CHILD)
-    (pod,) = pods.wait(job=CHILD)
-    pods.run(pod)
-    jobs.wait(JOB, "Running")
-    saved = {"step": 120, "run": 1, "fromStep": 0, "checkpoint": {"latest": {"step": 120}, "count": 1}}
-    pods.terminate_with(14, jobs.record(JOB, "Interrupted", **saved))
+    pod = a_run_that_saves_when_it_is_stopped(jobs, pods, queue)
     queue.occupy()
     jobs.wait(JOB, "Queued")
     pods.wait_gone(pod)
@@ -106,12 +112,7 @@ def test_a_job_that_is_let_go_on_while_its_pod_still_saves_waits_for_that(
     """Kueue has the room back as soon as the pod is asked to end. Both runs of the attempt are told the same: each
     claims a number of its own on the volume, which fences the other off."""
     queued_job(jobs, queue)
-    queue.free(CHILD)
-    (pod,) = pods.wait(job=CHILD)
-    pods.run(pod)
-    jobs.wait(JOB, "Running")
-    saved = {"step": 120, "run": 1, "fromStep": 0, "checkpoint": {"latest": {"step": 120}, "count": 1}}
-    pods.terminate_with(14, jobs.record(JOB, "Interrupted", **saved))
+    pod = a_run_that_saves_when_it_is_stopped(jobs, pods, queue)
     pods.hold_terminating()
     queue.occupy()
     jobs.wait(JOB, "Queued")
