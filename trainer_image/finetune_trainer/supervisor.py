@@ -91,31 +91,34 @@ def main() -> int:
     return _end(attempt.run())
 
 
+def _before_a_run(config: TrainerConfig, kind: EndKind, message: str, advice: str = "") -> AttemptRecord:
+    """The record of an attempt that ended before it had a run."""
+    record = AttemptRecord(uid=config.job.uid, attempt=config.attempt, kind=kind)
+    return record.model_copy(update={"message": message, "advice": advice})
+
+
 def _refused(config: TrainerConfig, error: UserError) -> AttemptRecord:
-    record = AttemptRecord(uid=config.job.uid, attempt=config.attempt, kind=EndKind.USER_ERROR)
-    return record.model_copy(update={"message": error.message, "advice": error.advice})
+    return _before_a_run(config, EndKind.USER_ERROR, error.message, error.advice)
 
 
 def _unclaimed(config: TrainerConfig, results: Results, error: Exception) -> AttemptRecord:
     """The volume did not take the first few bytes of a run."""
-    record = AttemptRecord(uid=config.job.uid, attempt=config.attempt, kind=EndKind.INTERNAL_ERROR)
     if not is_full(error):
         said = f"The run could not be claimed below {results.root}: {error}"
-        return record.model_copy(update={"message": said, "advice": "See whether the volume is there."})
+        return _before_a_run(config, EndKind.INTERNAL_ERROR, said, "See whether the volume is there.")
     said = f"The volume of the results is full: not even the record of a run could be written ({error})."
     advice = "Free space on it, or let its claim grow: the next attempt continues from the newest checkpoint."
-    return record.model_copy(update={"cause": VOLUME_FULL, "message": said, "advice": advice})
+    record = _before_a_run(config, EndKind.INTERNAL_ERROR, said, advice)
+    return record.model_copy(update={"cause": VOLUME_FULL})
 
 
 def _no_room_to_work(config: TrainerConfig, error: OSError) -> AttemptRecord:
-    record = AttemptRecord(uid=config.job.uid, attempt=config.attempt, kind=EndKind.INTERNAL_ERROR)
     said = f"No directory for the work of this pod could be made: {error}"
-    return record.model_copy(update={"message": said, "advice": "See whether the node's own disk is full."})
+    return _before_a_run(config, EndKind.INTERNAL_ERROR, said, "See whether the node's own disk is full.")
 
 
 def _nothing_begun(config: TrainerConfig) -> AttemptRecord:
-    record = AttemptRecord(uid=config.job.uid, attempt=config.attempt, kind=EndKind.INTERRUPTED)
-    return record.model_copy(update={"message": "SIGTERM before the start: nothing was begun."})
+    return _before_a_run(config, EndKind.INTERRUPTED, "SIGTERM before the start: nothing was begun.")
 
 
 def _end(record: AttemptRecord) -> int:
