@@ -56,7 +56,7 @@ def start_operator(
     yield start
     for process in started:
         process.stop()
-        print(f"--- {process.log.name}\n{process.log.read_text()[-20_000:]}")  # shown where the test failed
+        print(f"--- {process.log}\n{process.tail()}")  # shown where the test failed
 
 
 @pytest.fixture

@@ -17,7 +17,8 @@ import yaml
 from tests.integration.watch_faults import WatchFaults
 
 _WRITES = frozenset({"POST", "PUT", "PATCH", "DELETE"})
-_HOP_BY_HOP = frozenset({"connection", "keep-alive", "transfer-encoding", "content-length", "host"})
+_HOP_BY_HOP = frozenset({"connection", "keep-alive", "transfer-encoding", "content-length", "host", "accept-encoding"})
+"""Not passed on; nor that answers may be compressed: they are read here."""
 
 
 class CountingProxy:
@@ -106,9 +107,14 @@ class _Handler(BaseHTTPRequestHandler):
                 self.send_header(key, value)
         self.send_header("Transfer-Encoding", "chunked")
         self.end_headers()
-        if self.proxy.faults is not None and "watch=" in self.path and answer.status == 200:
+        faults = self.proxy.faults if self.command == "GET" and answer.status == 200 else None
+        if faults is not None and "watch=" in self.path:
             kind = self.path.partition("?")[0].rpartition("/")[2]
-            self.proxy.faults.relay(kind, iter(answer.readline, b""), self._send, self._hang_up)
+            faults.relay(kind, iter(answer.readline, b""), self._send, self._hang_up)
+        elif faults is not None:
+            body = answer.read()
+            faults.listed(self.path, body)
+            self._send(body)
         else:
             while chunk := answer.read1(65536):  # watches go on for minutes
                 self._send(chunk)

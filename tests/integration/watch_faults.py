@@ -115,6 +115,15 @@ class WatchFaults:
             old.plan.struck.append(f"{kind} as of {oldest}")
         return f"{path}&resourceVersion={oldest}&resourceVersionMatch=Exact"
 
+    def listed(self, path: str, answer: bytes) -> None:
+        """Told of the answer to a list, before the operator hears of it."""
+        if path.partition("?")[0].rpartition("/")[2] in _LISTED:
+            with self._lock:
+                self._has_been_told(json.loads(answer))
+
+    def _has_been_told(self, document: dict[str, Any]) -> None:
+        self._newest = max(self._newest, int(document["metadata"].get("resourceVersion") or 0))
+
     def written(self, verb: str, path: str, body: bytes) -> None:
         """Told of a write that the API server has answered, before the operator hears of the answer."""
         job = _job_of_write(path, body)
@@ -128,7 +137,7 @@ class WatchFaults:
             plan.struck.append(plan.writes[-1])
             plan.held = []
             threading.Timer(plan.hold_seconds, self._release, [plan]).start()
-            if plan.old_lists and plan.before:  # before anything was told there is nothing older
+            if plan.old_lists:
                 self._old.append(_Old(plan.before, plan, time.monotonic() + _OLD_SECONDS))
                 self.expire()
 
@@ -149,7 +158,7 @@ class WatchFaults:
 
     def _pass_on(self, line: bytes, send: Send) -> None:
         event = json.loads(line)
-        self._newest = max(self._newest, int(event["object"]["metadata"].get("resourceVersion") or 0))
+        self._has_been_told(event["object"])
         job = _job_of_event(event)
         if job is None:
             send(line)
