@@ -33,10 +33,9 @@ def supervise(
         watch.SECONDS_FOR_THE_OTHERS = FOR_EVER
         gang.SECONDS_TO_RETURN = FOR_EVER
         activity.INTERVAL_SECONDS = 0.5
-        watch.Watch._limit = property(lambda _: hang_seconds(), lambda *_: None)  # type: ignore[assignment]  # while it runs
         ranks.begin = lambda environment, errors: begin(environment, errors, before)
         supervisor._termination.listen()
-        code = supervisor.main()
+        code = supervisor.main(hang_seconds)
     except BaseException:
         traceback.print_exc()
     finally:

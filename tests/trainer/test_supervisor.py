@@ -21,6 +21,8 @@ import pytest
 from finetune_api.trainer_contract import AttemptRecord, EndKind, ExitCode
 from finetune_trainer import supervisor
 from finetune_trainer.fencing import RunClaim
+from finetune_trainer.termination import Termination
+from finetune_trainer.volume import Volume
 
 from .attempts import PATIENCE_SECONDS, AJob
 
@@ -266,7 +268,9 @@ def test_a_volume_that_does_not_answer_does_not_keep_the_end_from_being_said(
             threading.Event().wait()
 
     monkeypatch.setattr(supervisor, "SECONDS_FOR_THE_VOLUME", 0.05)
-    supervisor.keep_record(AttemptRecord(uid="uid-1", attempt=1, kind=EndKind.HANG), cast(RunClaim, Unanswered()))
+    volume = Volume(Path("volume"), Termination(), lambda _: None)
+    record = AttemptRecord(uid="uid-1", attempt=1, kind=EndKind.HANG)
+    supervisor.keep_record(record, cast(RunClaim, Unanswered()), volume)
     assert "The volume does not answer" in caplog.text
 
 

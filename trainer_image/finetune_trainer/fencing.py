@@ -15,7 +15,7 @@ import os
 import shutil
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Any
 
@@ -39,9 +39,9 @@ class RunClaim:
         self.workspace = results.work / str(number)
 
     @classmethod
-    def take(cls, results: Results, config: TrainerConfig) -> RunClaim:
+    def take(cls, results: Results, config: TrainerConfig, beat: Callable[[], None] = lambda: None) -> RunClaim:
         """Claims the next free number and fences all older runs off. Raises FencedOff where a newer one came at once,
-        OSError where the volume takes no more."""
+        OSError where the volume takes no more. `beat`: called with each piece of what may take long."""
         text = json.dumps({
             "uid": config.job.uid, "attempt": config.attempt, "host": socket.gethostname(), "startedAt": timestamp()
         })  # fmt: skip
@@ -63,7 +63,7 @@ class RunClaim:
             raise
         # In this order: a newer run that has not seen this workspace has claimed its number before this look.
         claim.check()
-        claim._fence_off_older_runs()
+        claim._fence_off_older_runs(beat)
         return claim
 
     def check(self) -> None:
@@ -146,31 +146,32 @@ class RunClaim:
         """Takes the workspace away once nothing is to be written any more."""
         shutil.rmtree(self.workspace, ignore_errors=True)
 
-    def _fence_off_older_runs(self) -> None:
+    def _fence_off_older_runs(self, beat: Callable[[], None]) -> None:
         work = self._results.work
         for older in (int(path.name) for path in self._results.runs.iterdir() if path.name.isdecimal()):
             if older < self.number:
-                _entomb(work / str(older), work / f"fenced-{older}")
+                _entomb(work / str(older), work / f"fenced-{older}", beat)
 
 
-def _entomb(workspace: Path, away: Path) -> None:
+def _entomb(workspace: Path, away: Path, beat: Callable[[], None]) -> None:
     """Puts a file where the workspace was: libraries that make missing directories must not make it again."""
     while not workspace.is_file():
         # From here on nothing is committed out of it.
         with contextlib.suppress(FileNotFoundError, NotADirectoryError):
             os.rename(workspace, away)
-        _remove(away)
+        _remove(away, beat)
         with contextlib.suppress(FileExistsError):
             os.close(os.open(workspace, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644))
 
 
-def _remove(directory: Path) -> None:
+def _remove(directory: Path, beat: Callable[[], None]) -> None:
     """Removes a directory that somebody may still be writing into.
 
     Its removal fences a writer off who knows it by a handle and not by its name, as NFS clients do.
     """
     deadline = time.monotonic() + _LONGEST_REMOVAL_SECONDS
     while directory.exists() and time.monotonic() < deadline:
+        beat()
         try:
             shutil.rmtree(directory)
         except FileNotFoundError:

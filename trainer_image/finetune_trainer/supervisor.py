@@ -11,11 +11,9 @@ import os
 import shutil
 import signal
 import sys
-import tempfile
-import threading
+from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime
-from pathlib import Path
 
 from .termination import Termination
 
@@ -23,41 +21,34 @@ _termination = Termination()
 if __name__ == "__main__":
     _termination.listen()
 
-from finetune_api.trainer_contract import (  # noqa: E402  # after the handler
-    VOLUME_FULL,
-    AttemptRecord,
-    EndKind,
-    ExitCode,
-    ProgressReport,
-    TrainerConfig,
-)
+from finetune_api.trainer_contract import AttemptRecord, EndKind, ExitCode, TrainerConfig  # noqa: E402  # after the handler
 
-from . import cgroup, endpoint, staging  # noqa: E402
-from .completion import already_complete, rebuilt_record  # noqa: E402
+from . import cgroup, staging  # noqa: E402
 from .environment import Place, read_config, termination_message_path  # noqa: E402
-from .errors import FencedOff, UserError  # noqa: E402
+from .errors import UserError  # noqa: E402
 from .fencing import RunClaim  # noqa: E402
-from .files import write_atomically  # noqa: E402
 from .gang import Gang  # noqa: E402
 from .greeting import Identity  # noqa: E402
+from .opening import Opened, open_run, refused  # noqa: E402
 from .ranks import Ranks  # noqa: E402
-from .records import RankRecord, attempt_record, progress_path, read_progress  # noqa: E402
-from .results import Results, is_full, timestamp  # noqa: E402
+from .records import RankRecord, attempt_record  # noqa: E402
+from .results import Results  # noqa: E402
+from .shown import Shown  # noqa: E402
 from .verdict import Verdict  # noqa: E402
+from .volume import SECONDS_AFTER_SIGTERM, NoAnswer, Volume  # noqa: E402
 from .watch import Watch  # noqa: E402
 
 logger = logging.getLogger("finetune_trainer.supervisor")
 
 DEFAULT_HANG_SECONDS = 1800
 DEFAULT_GRACE_SECONDS = 300
-SECONDS_FOR_THE_RECORD = 5.0
 SECONDS_FOR_THE_GOOD_BYE = 2.0
 """After SIGTERM, to nodes whose line is just broken."""
 SECONDS_FOR_THE_VOLUME = 30.0
 
 
-def main() -> int:
-    """Runs one attempt; returns the exit code of its kind of end."""
+def main(hang_limit: Callable[[], float] | None = None) -> int:
+    """Runs one attempt; returns the exit code of its kind of end. `hang_limit`: in place of the configured one."""
     logging.basicConfig(
         level=logging.INFO, format="%(asctime)s %(levelname)s supervisor: %(message)s", stream=sys.stderr
     )
@@ -69,56 +60,17 @@ def main() -> int:
         )
     try:
         place = Place.of(config)
-        results = Results.of(config)
-        done = already_complete(config, results)
-        if done is not None:
-            return _end(done)
-        if _termination.requested:
-            return _end(_nothing_begun(config))
     except UserError as error:
-        return _end(_refused(config, error))
-    try:
-        scratch = Path(tempfile.mkdtemp(prefix="finetune-"))
-    except OSError as error:
-        return _end(_no_room_to_work(config, error))
-    try:
-        results.create()
-        attempt = Attempt(config, place, results, scratch)
-    except UserError as error:
-        return _end(_refused(config, error))
-    except (FencedOff, OSError) as error:
-        return _end(_unclaimed(config, results, error))
-    return _end(attempt.run())
-
-
-def _before_a_run(config: TrainerConfig, kind: EndKind, message: str, advice: str = "") -> AttemptRecord:
-    """The record of an attempt that ended before it had a run."""
-    record = AttemptRecord(uid=config.job.uid, attempt=config.attempt, kind=kind)
-    return record.model_copy(update={"message": message, "advice": advice})
-
-
-def _refused(config: TrainerConfig, error: UserError) -> AttemptRecord:
-    return _before_a_run(config, EndKind.USER_ERROR, error.message, error.advice)
-
-
-def _unclaimed(config: TrainerConfig, results: Results, error: Exception) -> AttemptRecord:
-    """The volume did not take the first few bytes of a run."""
-    if not is_full(error):
-        said = f"The run could not be claimed below {results.root}: {error}"
-        return _before_a_run(config, EndKind.INTERNAL_ERROR, said, "See whether the volume is there.")
-    said = f"The volume of the results is full: not even the record of a run could be written ({error})."
-    advice = "Free space on it, or let its claim grow: the next attempt continues from the newest checkpoint."
-    record = _before_a_run(config, EndKind.INTERNAL_ERROR, said, advice)
-    return record.model_copy(update={"cause": VOLUME_FULL})
-
-
-def _no_room_to_work(config: TrainerConfig, error: OSError) -> AttemptRecord:
-    said = f"No directory for the work of this pod could be made: {error}"
-    return _before_a_run(config, EndKind.INTERNAL_ERROR, said, "See whether the node's own disk is full.")
-
-
-def _nothing_begun(config: TrainerConfig) -> AttemptRecord:
-    return _before_a_run(config, EndKind.INTERRUPTED, "SIGTERM before the start: nothing was begun.")
+        return _end(refused(config, error))
+    results, leads = Results.of(config), place.node == 0
+    limit = hang_limit or (lambda: _hang_seconds(config))
+    shown = Shown(config, leads=leads)
+    volume = Volume(results.root, _termination, shown.warn)
+    opened = open_run(config, results, volume, _termination, leads=leads, limit=limit)
+    if isinstance(opened, AttemptRecord):
+        shown.close()
+        return _end(opened)
+    return _end(Attempt(config, place, results, opened, volume, shown, limit).run())
 
 
 def _end(record: AttemptRecord) -> int:
@@ -134,42 +86,43 @@ def _end(record: AttemptRecord) -> int:
 
 
 class Attempt:
-    """One attempt on this node, from the claim of its run number to the verdict."""
+    """One attempt on this node that has its run, from the start of the ranks to the verdict."""
 
-    def __init__(self, config: TrainerConfig, place: Place, results: Results, scratch: Path) -> None:
+    def __init__(
+        self, config: TrainerConfig, place: Place, results: Results, opened: Opened, volume: Volume, shown: Shown,
+        hang_limit: Callable[[], float],
+    ) -> None:  # fmt: skip
         self.config = config
         self.place = place
         self.leads = place.node == 0
-        self.scratch = scratch
-        self.claim = RunClaim.take(results, config) if self.leads else None
+        self.scratch = opened.scratch
+        self.claim = opened.claim
+        self.previous = opened.previous
         self.results = results
+        self.volume = volume
+        self.shown = shown
+        self.hang_limit = hang_limit
         self.kills_before = cgroup.oom_kills()
 
     def run(self) -> AttemptRecord:
         """Starts the ranks and stays until the last has ended."""
         wakeup, waker = self._listen_to_signals()
-        self._first_report()
         run = self.claim.number if self.claim else 0
+        self.shown.begin(self.scratch, run, self.previous)
         ranks = Ranks.start(self.config, self.place, self.results, self.scratch, run)
         gang = self._join(waker)
-        server = None
-        if self.leads and self.config.progress_port:
-            try:
-                server = endpoint.serve(self.config.progress_host, self.config.progress_port, self._report)
-            except OSError as error:
-                logger.warning("No /progress: port %d: %s", self.config.progress_port, error)
+        self.shown.serve()
         watch = Watch(
             ranks, self.scratch, node=self.place.node, gang=gang, termination=_termination,
-            hang_seconds=_hang_seconds(self.config), grace_seconds=_grace_seconds(self.config, self.place),
+            hang_limit=self.hang_limit, grace_seconds=_grace_seconds(self.config, self.place),
             oom_kills=lambda: cgroup.oom_kills() - self.kills_before,
         )  # fmt: skip
         record = self._record(watch.until_the_end(wakeup))
         if gang is not None:
             gang.close(record.kind, SECONDS_FOR_THE_GOOD_BYE if _termination.requested else None)
-        if server is not None:
-            server.shutdown()
+        self.shown.close()
         if self.claim is not None:
-            keep_record(record, self.claim)
+            keep_record(record, self.claim, self.volume)
         staging.clear()
         shutil.rmtree(self.scratch, ignore_errors=True)
         return record
@@ -204,25 +157,6 @@ class Attempt:
             logger.warning("No line to the other nodes, whose ends will be noticed late: %s", error)
         return gang
 
-    def _first_report(self) -> None:
-        config = self.config
-        report = ProgressReport(
-            uid=config.job.uid,
-            attempt=config.attempt,
-            run=self.claim.number if self.claim else 0,
-            stage="Starting",
-            updated_at=timestamp(),
-            previous=rebuilt_record(self.results, self.claim.number, config) if self.claim else None,
-        )
-        write_atomically(progress_path(self.scratch), report.model_dump_json(by_alias=True, exclude_none=True))
-        self._last_report = report
-
-    def _report(self) -> ProgressReport:
-        report = read_progress(self.scratch)
-        if report is not None:
-            self._last_report = report
-        return self._last_report
-
     def _record(self, verdict: Verdict) -> AttemptRecord:
         ended = None if verdict.ended_at is None else datetime.fromtimestamp(verdict.ended_at, UTC)
         fields = {
@@ -233,28 +167,27 @@ class Attempt:
         }  # fmt: skip
         if verdict.kind in (EndKind.FINISHED, EndKind.INTERRUPTED):
             fields = {"message": verdict.message, "advice": verdict.advice}
-        record = attempt_record(self._report(), verdict.kind, **fields)
+        record = attempt_record(self.shown.report(), verdict.kind, **fields)
         leader = RankRecord.read(self.scratch, 0)
         if verdict.kind is EndKind.FINISHED and leader is not None:
             record = AttemptRecord.model_validate({**record.dump(), **leader.details})
         return record if self.leads else record.model_copy(update={"run": None})
 
 
-def keep_record(record: AttemptRecord, claim: RunClaim) -> None:
+def keep_record(record: AttemptRecord, claim: RunClaim, volume: Volume) -> None:
     """Keeps the record on the volume. One that does not answer, the cause of many a hang, must not keep the end from
     being said."""
 
-    def keep() -> None:
+    def keep(_: object) -> None:
         try:
             claim.record_end(record)
         except OSError as error:
             logger.warning("The record could not be kept beside the claim: %s", error)
         claim.close()
 
-    keeper = threading.Thread(target=keep, name="record", daemon=True)
-    keeper.start()
-    keeper.join(SECONDS_FOR_THE_RECORD if _termination.requested else SECONDS_FOR_THE_VOLUME)
-    if keeper.is_alive():
+    try:
+        volume.ask(keep, lambda: SECONDS_FOR_THE_VOLUME)
+    except NoAnswer:
         logger.warning("The volume does not answer: the record is not kept there")
 
 
@@ -267,7 +200,7 @@ def _grace_seconds(config: TrainerConfig, place: Place) -> float:
     """What the ranks get after SIGTERM: the whole grace period, but for what the good-bye and the record need."""
     checkpoint = config.spec.checkpoint
     whole = checkpoint.grace_period_seconds if checkpoint and checkpoint.grace_period_seconds else DEFAULT_GRACE_SECONDS
-    needed = SECONDS_FOR_THE_RECORD + (SECONDS_FOR_THE_GOOD_BYE if place.nodes > 1 else 0.0)
+    needed = SECONDS_AFTER_SIGTERM + (SECONDS_FOR_THE_GOOD_BYE if place.nodes > 1 else 0.0)
     return max(whole - needed, whole / 2)
 
 

@@ -51,15 +51,16 @@ class Watch:
 
     def __init__(
         self, ranks: Ranks, scratch: Path, *, node: int, gang: Gang | None, termination: Termination,
-        hang_seconds: float, grace_seconds: float, oom_kills: Callable[[], int],
+        hang_limit: Callable[[], float], grace_seconds: float, oom_kills: Callable[[], int],
     ) -> None:  # fmt: skip
-        """`oom_kills`: how many processes the kernel has killed for memory since the attempt began."""
+        """`hang_limit`: seconds without a sign of life that count as a hang. `oom_kills`: how many processes the kernel
+        has killed for memory since the attempt began."""
         self._ranks = ranks
         self._scratch = scratch
         self._node = node
         self._gang = gang
         self._termination = termination
-        self._limit = hang_seconds
+        self._limit = hang_limit
         self._grace = grace_seconds
         self._oom_kills = oom_kills
         self._signs = HangWatch({p.rank: heartbeat_path(scratch, p.rank) for p in ranks.processes}, now())
@@ -209,13 +210,13 @@ class Watch:
             self._finish_look(self._look)
             return
         sights = [sight for sight in seen(silences, self._node) if sight.rank in running]
-        if not stalled(sights, self._limit) or now() < self._look_again_at:
+        if not stalled(sights, self._limit()) or now() < self._look_again_at:
             return
-        self._look_again_at = now() + max(1.0, self._limit / 10)
+        self._look_again_at = now() + max(1.0, self._limit() / 10)
         if self._gang is None or not self._gang.others:
             # Who waits for ranks that cannot be asked about may wait for good reason.
-            if self._gang is None or any(not s.waiting and s.silent_seconds > self._limit for s in sights):
-                self._take_hang(hang(self._stacks.look(sights), self._limit))
+            if self._gang is None or any(not s.waiting and s.silent_seconds > self._limit() for s in sights):
+                self._take_hang(hang(self._stacks.look(sights), self._limit()))
         elif self._node == 0:
             self._begin_look()
         else:
@@ -242,8 +243,8 @@ class Watch:
             self._look_again_at = 0.0
             return  # an answer may have been lost with a line that is back
         sights = [sight for answer in look.answers.values() for sight in answer]
-        if stalled(sights, self._limit):
-            self._take_hang(hang(sights, self._limit, deaf))
+        if stalled(sights, self._limit()):
+            self._take_hang(hang(sights, self._limit(), deaf))
 
     def _take_hang(self, verdict: Verdict) -> None:
         here = verdict.node is None or verdict.node == self._node
