@@ -6,10 +6,11 @@ from datetime import datetime
 
 from finetune_api.v1alpha1.spec import FineTuneJobSpec
 
+from . import recording
 from .draft import Decision, Draft
 from .observation import Observation
 from .policies import deadline, ttl
-from .policies.ends import CREATED, End, attempt_end
+from .policies.ends import CREATED, End, attempt_end, is_withdrawn
 from .settings import Settings
 from .stages import alive, at_rest, ended
 
@@ -36,6 +37,8 @@ def decide(seen: Observation, settings: Settings, now: datetime) -> Decision:
 def _move(draft: Draft, spec: FineTuneJobSpec, end: End | None, settings: Settings) -> None:
     """Says that the attempt was made, where the status does not say it yet, and what became of it since."""
     seen = draft.seen
+    if is_withdrawn(seen, draft.now):
+        recording.withdraw_failure(draft.status)
     adopted = seen.child is not None and seen.status.phase not in CREATED
     if adopted:
         at_rest.adopt(draft, spec, settings)
@@ -47,12 +50,20 @@ def _move(draft: Draft, spec: FineTuneJobSpec, end: End | None, settings: Settin
         alive.watch(draft, spec, seen.child)
     elif seen.status.phase in CREATED:
         alive.outlive(draft)
-    elif seen.left_over or not all(pod.ended for pod in seen.pods):
-        alive.wait_for_left_over(draft)
+    elif _waits_for_others(seen, spec):
+        alive.wait_for_left_over(draft, spec)
     else:
         at_rest.rest(draft, spec, settings)
     if adopted and draft.status.phase not in ("Starting", "Queued"):
         draft.drop("Started")  # it is further already, which was said
+
+
+def _waits_for_others(seen: Observation, spec: FineTuneJobSpec) -> bool:
+    """Whether pods of other Jobs have to end first. What is to end or to pause begins nothing: those of an earlier
+    FineTuneJob do not concern it."""
+    if spec.cancel or spec.suspend:
+        return not all(seen.is_before(pod) for pod in seen.in_the_way)
+    return bool(seen.in_the_way)
 
 
 def _after_the_end(seen: Observation, now: datetime) -> Decision:

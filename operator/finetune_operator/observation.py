@@ -125,7 +125,8 @@ class Child:
     owner_uid: str | None
     created: datetime | None = None
     started: datetime | None = None
-    """When it began, or began again after a suspension; not set while suspended."""
+    """When it began, or began again after a suspension. While suspended it may be taken away: by Kueue, and by the Job
+    controller of newer Kubernetes."""
     deleting: datetime | None = None
     suspended: bool = False
     complete: bool = False
@@ -207,7 +208,7 @@ class Observation:
     replaced: tuple[Pod, ...] = ()
     """Pods of the current attempt that another one has followed: of runs that its queue stopped."""
     left_over: tuple[Pod, ...] = ()
-    """Pods of an earlier FineTuneJob of this name that have not ended, where no attempt of this one is there."""
+    """Pods of other Jobs of this name that have not ended, where no attempt of this FineTuneJob is there."""
     lost_pods: tuple[Pod, ...] = ()
     """Pods whose node is gone and whose grace is long over."""
     report: ProgressReport | None = None
@@ -221,6 +222,15 @@ class Observation:
     @property
     def attempt(self) -> int:
         return self.status.attempt or 1
+
+    @property
+    def in_the_way(self) -> tuple[Pod, ...]:
+        """Pods that have not ended, where no attempt is there: nothing may be started beside them."""
+        return tuple(pod for pod in (*self.pods, *self.left_over) if not pod.ended)
+
+    def is_before(self, pod: Pod) -> bool:
+        """Whether a pod is of an earlier FineTuneJob of this name, told by its age."""
+        return pod.created is not None and pod.created < self.created
 
     @property
     def nodes(self) -> int:

@@ -150,7 +150,7 @@ class Observer:
         """The newest of each index. Without the Job it is told by their age whether those that have ended are of an
         earlier FineTuneJob of this name."""
         known = self._cache.pods(job.namespace, child, name)
-        mine = (pod for pod in known if not (pod.ended and pod.created and pod.created < job.created))
+        mine = (pod for pod in known if not (pod.ended and job.is_before(pod)))
         return newest(mine if child is None else known)
 
     def _replaced(self, job: Observation, child: Child | None, pods: tuple[Pod, ...]) -> tuple[Pod, ...]:

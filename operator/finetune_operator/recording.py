@@ -207,6 +207,13 @@ def blame(status: FineTuneJobStatus, failure: Failure) -> None:
     status.history = [*history[:-1], history[-1].model_copy(update={"failure": kept})] if history else None
 
 
+def withdraw_failure(status: FineTuneJobStatus) -> None:
+    """Puts the cause of the last run that did end badly, as history has it, in the place of one that ended none."""
+    last = next((entry for entry in reversed(status.history or ()) if entry.failure is not None), None)
+    failure = last.failure if last is not None else None
+    status.failure = failure.model_copy(update={"attempt": last.attempt}) if last is not None and failure else None
+
+
 def charge(status: FineTuneJobStatus, to: Charge | None) -> None:
     """Counts a restart, by its cause."""
     before = status.restarts or Restarts()

@@ -140,6 +140,13 @@ def intended(seen: Observation, now: datetime) -> EndName | None:
     return None if name == "DeadlineExceeded" and not deadline.passed(seen, now) else name
 
 
+def is_withdrawn(seen: Observation, now: datetime) -> bool:
+    """Whether what was written down as the end of the current attempt has become none: its deadline was raised."""
+    failure = seen.status.failure
+    meant = failure is not None and failure.attempt == seen.attempt and failure.reason in INTENDED
+    return meant and intended(seen, now) is None
+
+
 def _follows_from_deletion(end: End) -> bool:
     """Whether the attempt may have ended so because its Job was deleted."""
     torn_down = end.name == "Crash" and end.pod is not None and end.pod.delete_asked is not None

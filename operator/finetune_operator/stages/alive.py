@@ -61,13 +61,15 @@ def outlive(draft: Draft) -> None:
     _look_at_overdue(draft)
 
 
-def wait_for_left_over(draft: Draft) -> None:
-    """Pods of an earlier job of this name have their grace: nothing is started beside them."""
+def wait_for_left_over(draft: Draft, spec: FineTuneJobSpec) -> None:
+    """Pods of other Jobs of this name have their grace: nothing is started beside them."""
     outlive(draft)
     seen = draft.seen
-    if seen.status.phase in (None, "Pending"):
-        first, *others = sorted(pod.name for pod in (*seen.pods, *seen.left_over) if not pod.ended)
-        message = f"a pod of an earlier job of this name has not ended: {first}{', …' if others else ''}"
+    resumed = seen.status.phase == "Suspended" and not (spec.suspend or spec.cancel)
+    if resumed or seen.status.phase in (None, "Pending"):
+        first, *others = sorted(seen.in_the_way, key=lambda pod: pod.name)
+        whose = "job of this name" if all(seen.is_before(pod) for pod in seen.in_the_way) else "attempt"
+        message = f"a pod of an earlier {whose} has not ended: {first.name}{', …' if others else ''}"
         before = find(seen.status.conditions, "Running")
         draft.phase("Pending", "WaitingForPods", message)
         if before is None or before.reason != "WaitingForPods":
@@ -134,7 +136,7 @@ def _held(said: Obstacle) -> str:
 def _take_last_words(draft: Draft) -> None:
     """What a preempted run said at its end: its pods go before the Job is over, and nobody else will say it."""
     seen, last = draft.seen, draft.status.history[-1] if draft.status.history else None
-    again = seen.child.started if seen.child else None
+    again = seen.child.started if seen.child and not seen.child.suspended else None
     before = [pod for pod in seen.pods if again is None or pod.created is None or pod.created < again]
     records = [record for pod in (*before, *seen.replaced) if pod.ended and (record := pod.record(seen.uid))]
     known = {line.run for line in draft.status.history or () if line.attempt == seen.attempt}

@@ -2,18 +2,18 @@
 
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
 
 from finetune_api.trainer_contract import TrainerConfig
-from finetune_api.v1alpha1.status import EffectiveStatus, Restarts
+from finetune_api.v1alpha1.status import EffectiveStatus, Failure, Restarts
 from finetune_operator import recording, times
 from finetune_operator.conditions import find
 from finetune_operator.decide import decide
 from finetune_operator.draft import Decision
-from finetune_operator.observation import Observation, Obstacle, newest
+from finetune_operator.observation import Observation, Obstacle, Pod, newest
 from finetune_operator.settings import Settings
 from finetune_operator.stages.at_rest import SHORTEST_SETTLING
 from tests.builders.observations import NOW, JobSeen, a_job, a_pod, past
@@ -74,16 +74,44 @@ def test_a_first_job_that_went_before_anything_was_said_is_written_down_and_not_
     assert phase(decision) == "Starting"
 
 
-@pytest.mark.parametrize("job", [a_job(), a_job().suspended(), a_job().cancelled()], ids=["-", "suspend", "cancel"])
+OF_AN_EARLIER_JOB = a_pod(phase="Running", delete_by=NOW, created=NOW - timedelta(hours=1))
+OF_ITS_OWN = a_pod(phase="Running", delete_by=NOW, created=NOW)
+
+
 @pytest.mark.parametrize("where", ["pods", "left_over"], ids=["of the first attempt", "of a later one"])
-def test_nothing_happens_beside_pods_of_an_earlier_job_of_that_name(job: JobSeen, where: str) -> None:
-    seen = job.with_(**{where: (a_pod(phase="Running", delete_by=NOW),)})
+@pytest.mark.parametrize(
+    ("job", "pod"),
+    [
+        (a_job(), OF_AN_EARLIER_JOB),
+        (a_job(), OF_ITS_OWN),
+        (a_job().suspended(), OF_ITS_OWN),
+        (a_job().cancelled(), OF_ITS_OWN),
+        (a_job().in_phase("Suspended"), OF_AN_EARLIER_JOB),
+    ],
+    ids=["begins", "begins beside its own", "suspended beside its own", "cancelled beside its own", "resumed"],
+)
+def test_nothing_begins_beside_pods_of_another_job_of_that_name(job: JobSeen, pod: Pod, where: str) -> None:
+    seen = job.with_(**{where: (pod,)})
     decision = decided(seen)
     assert kinds(decision) == []
     assert (phase(decision), reason_of(decision, "Running")) == ("Pending", "WaitingForPods")
     assert reasons(decision) == ["WaitingForPods"]
     assert decision.again_after == 30
     assert decided(seen.with_(status=decision.status)).status is None
+
+
+@pytest.mark.parametrize("where", ["pods", "left_over"], ids=["of the first attempt", "of a later one"])
+@pytest.mark.parametrize(
+    ("asked", "follows"), [({"suspend": True}, "Suspended"), ({"cancel": True}, "Cancelled")], ids=["suspend", "cancel"]
+)
+def test_a_job_that_waits_for_pods_of_an_earlier_one_is_stopped_at_once(
+    asked: dict[str, bool], follows: str, where: str
+) -> None:
+    seen = a_job().with_(**{where: (OF_AN_EARLIER_JOB,)})
+    waiting = seen.with_(status=decided(seen).status)
+    decision = decided(waiting.with_spec(**asked))
+    assert (phase(decision), kinds(decision), reasons(decision)) == (follows, [], [follows])
+    assert decided(waiting.with_spec(**asked).with_(status=decision.status)).status is None
 
 
 def test_pods_that_are_gone_are_waited_for_no_longer() -> None:
@@ -340,6 +368,21 @@ def test_a_preemption_by_kueue_keeps_the_attempt() -> None:
     assert decision.status.active_seconds == 60
 
 
+@pytest.mark.parametrize("started", [None, NOW - timedelta(seconds=60)], ids=["taken away", "left"])
+def test_what_a_preempted_run_said_is_taken_over_while_its_job_is_held(started: datetime | None) -> None:
+    """Older Kubernetes leaves it in a held Job's status when that began."""
+    job = a_job().running(since=60)
+    preempted = decided(job.queued()).status
+    said = job.ended("Interrupted", 14, run=1, checkpoint={"latest": {"step": 120}})
+    pods = said.with_pods(created=NOW - timedelta(seconds=55)).build().pods
+    held = job.queued().build().child
+    assert held is not None
+    status = decided(job.with_(status=preempted, pods=pods, child=replace(held, started=started))).status
+    assert status is not None
+    assert status.history is not None
+    assert [(line.run, line.to_step) for line in status.history] == [(1, 120)]
+
+
 def test_the_pods_of_a_run_before_a_preemption_do_not_speak_for_the_one_after() -> None:
     created = NOW - timedelta(hours=2)
     before = a_pod(uid="before", created=created, delete_asked=NOW - timedelta(hours=1), exit_code=14, gone=True)
@@ -564,6 +607,27 @@ def test_a_deadline_that_was_written_down_holds_whatever_the_clock_of_the_node_s
     assert phase(decided(ended.cancelled())) == "Cancelled"
     assert phase(decided(ended.with_spec(activeDeadlineSeconds=3600))) == "Retrying", "it was raised in time"
     assert phase(decided(intended.ended("Finished"))) == "Succeeded"
+
+
+@pytest.mark.parametrize(
+    "more", [{"activeDeadlineSeconds": 3600}, {"activeDeadlineSeconds": None}], ids=["raised", "gone"]
+)
+def test_a_deadline_that_is_raised_before_the_job_goes_has_ended_nothing(more: dict[str, Any]) -> None:
+    crash = Failure(reason="Crash", message="rank 0 fell over")
+    history = [past("Crash", seconds_ago=600).model_copy(update={"failure": crash})]
+    job = a_job().with_spec(activeDeadlineSeconds=60).with_status(history=history).running(attempt=2, since=61)
+    late = decided(job).status
+    assert late is not None
+    assert late.failure is not None
+    assert late.failure.reason == "DeadlineExceeded"
+    mended = job.with_(status=late).with_spec(**more)
+    after = decided(mended)
+    assert after.delete == ()
+    assert after.status is not None
+    assert after.status.failure == crash.model_copy(update={"attempt": 1}), "what did end a run is the last failure"
+    paused = decided(mended.with_spec(suspend=True).ended("Interrupted", 14)).status
+    assert paused is not None
+    assert (paused.phase, paused.failure) == ("Suspended", after.status.failure)
 
 
 def test_a_queue_or_a_pause_uses_no_active_time() -> None:

@@ -55,6 +55,8 @@ class Cluster:
     lost_nodes: set[str] = field(default_factory=set)
     deaf: bool = False
     """Trainers do not answer."""
+    keeps_start_time: bool = False
+    """When a Job began stays in its status while it is held: neither its controller nor its queue takes it away."""
 
     # What the rest of the cluster does by itself
 
@@ -119,7 +121,9 @@ class Cluster:
             if phase(pod) in ("Pending", "Running"):
                 self.api.delete(POD, pod["metadata"]["name"])
         uncounted = sorted({*(status.get("uncounted") or ()), *(pod["metadata"]["uid"] for pod in pods)})
-        held = {"made": None, "active": 0, "startTime": None, "uncounted": uncounted}
+        held = {"made": None, "active": 0, "uncounted": uncounted}
+        if not self.keeps_start_time:
+            held["startTime"] = None
         self.api.change(JOB, name, status=held)
 
     def _fail(self, job: Document, pods: list[Document], failed: list[Document]) -> None:

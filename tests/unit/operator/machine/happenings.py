@@ -133,7 +133,7 @@ HAPPENINGS: dict[str, Callable[[Life, int], None]] = {
     "trainers fall silent": lambda life, number: setattr(life.cluster, "deaf", number % 2 == 0),
     "a write fails": lambda life, number: life.connection.strike(FAULTS[number % len(FAULTS)], 1 + number // 8),
     "a read fails": lambda life, number: life.connection.blind(1 + number % 3),
-    "the queue holds the child": lambda life, number: life.hold(True),
+    "the queue holds the child": lambda life, number: life.hold(True, number % 2 == 1),
     "the queue admits the child": lambda life, number: life.hold(False),
     "an edit in between": _edit_in_between,
     "the operator crashes": lambda life, number: life.crash(),

@@ -154,8 +154,9 @@ class Life:
         for child in self.api.all(JOB)[-1:]:
             self.api.delete(JOB, child["metadata"]["name"], foreground=foreground)
 
-    def hold(self, value: bool) -> None:
+    def hold(self, value: bool, keeps_start_time: bool = False) -> None:
         """What a queue does to the Job that is there."""
+        self.cluster.keeps_start_time = keeps_start_time
         for child in self.api.all(JOB)[-1:]:
             if "deletionTimestamp" not in child["metadata"] and child["spec"].get("suspend", False) != value:
                 self.api.change(JOB, child["metadata"]["name"], spec={"suspend": value})
@@ -179,6 +180,14 @@ class Life:
             for pod in self.cluster.running()
             if self.cluster.trainers[pod["metadata"]["name"]].config.job.name == name
         }
+
+    def own_attempts(self, name: str) -> set[str]:
+        """Those of them that are of the FineTuneJob that is there."""
+        job = self.api.find(FINE_TUNE_JOB, name)
+        mine = {
+            pod for pod, one in self.cluster.trainers.items() if job and one.config.job.uid == job["metadata"]["uid"]
+        }
+        return {owners(pod)[0] for pod in self.cluster.running() if pod["metadata"]["name"] in mine}
 
     # What must hold at every write
 
@@ -204,8 +213,8 @@ class Life:
         if len(after.get("history", [])) > 20:
             self.broken.append(f"{len(after['history'])} lines of history")
         at_rest = after.get("phase") in (*TERMINAL, "Suspended")
-        if at_rest and before.get("phase") != after["phase"] and self.live_attempts(name):
-            self.broken.append(f"{after['phase']}, and {sorted(self.live_attempts(name))} live")
+        if at_rest and before.get("phase") != after["phase"] and self.own_attempts(name):
+            self.broken.append(f"{after['phase']}, and {sorted(self.own_attempts(name))} live")
         if after.get("activeSeconds", 0) < before.get("activeSeconds", 0):
             self.broken.append("activeSeconds fell")
 

@@ -184,12 +184,19 @@ def test_a_job_that_is_applied_again_waits_for_all_pods_of_the_one_before() -> N
         (second,) = life.cluster.running()
         life.delete_job(foreground=False)
         life.delete_child(foreground=False)
+        life.pass_time(1)
         life.apply()
         life.flow()
         life.pass_time(60)
         assert [pod["metadata"]["name"] for pod in life.cluster.running()] == [second["metadata"]["name"]]
         assert life.api.all(JOB) == []
         assert life.status()["phase"] == "Pending"
+        life.edit(suspend=True)
+        life.flow()
+        assert life.status()["phase"] == "Suspended", "it holds nothing itself"
+        life.edit(suspend=False)
+        life.flow()
+        assert (life.status()["phase"], life.api.all(JOB)) == ("Pending", [])
         life.cluster.stop_deleted()
         life.flow()
         (third,) = life.cluster.running()
