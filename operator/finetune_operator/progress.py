@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import heapq
+import itertools
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -48,7 +49,8 @@ class ProgressReader:
         self._changed = changed
         self._per_second = per_second
         self._followed: dict[Key, _Followed] = {}
-        self._due: list[tuple[float, Key, str]] = []
+        self._due: list[tuple[float, int, Key, _Followed]] = []
+        self._order = itertools.count()
         self._wake = asyncio.Event()
         self._room = asyncio.Semaphore(AT_ONCE)
         self._asking: set[asyncio.Task[None]] = set()
@@ -62,7 +64,7 @@ class ProgressReader:
             known.pod = pod
         else:
             self._followed[key] = _Followed(seen.uid, seen.attempt, pod, time.monotonic())
-            self._plan(key, pod.uid, FIRST_SECONDS)
+            self._plan(key, self._followed[key], FIRST_SECONDS)
 
     def stop(self, key: Key) -> None:
         """Forgets a job that is gone."""
@@ -79,10 +81,9 @@ class ProgressReader:
             while True:
                 await self._wait()
                 while self._due and self._due[0][0] <= time.monotonic():
-                    _, key, pod_uid = heapq.heappop(self._due)
-                    followed = self._followed.get(key)
-                    if followed is None or followed.pod.uid != pod_uid:
-                        continue  # ended meanwhile
+                    _, _, key, followed = heapq.heappop(self._due)
+                    if self._followed.get(key) is not followed:
+                        continue  # ended meanwhile, or was begun anew
                     await self._room.acquire()
                     task = asyncio.create_task(self._ask(key, followed))
                     self._asking.add(task)
@@ -101,8 +102,8 @@ class ProgressReader:
             except TimeoutError:
                 return
 
-    def _plan(self, key: Key, pod_uid: str, seconds: float) -> None:
-        heapq.heappush(self._due, (time.monotonic() + seconds, key, pod_uid))
+    def _plan(self, key: Key, followed: _Followed, seconds: float) -> None:
+        heapq.heappush(self._due, (time.monotonic() + seconds, next(self._order), key, followed))
         self._wake.set()
 
     async def _ask(self, key: Key, followed: _Followed) -> None:
@@ -117,7 +118,7 @@ class ProgressReader:
             _log.debug("no progress report", job="/".join(key), error=str(error))
         finally:
             self._room.release()
-            self._plan(key, followed.pod.uid, self._interval(followed))
+            self._plan(key, followed, self._interval(followed))
 
     def _interval(self, followed: _Followed) -> float:
         """Seconds until the next question: often at first, and seldom enough for the fleet's budget of writes."""

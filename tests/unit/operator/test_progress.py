@@ -61,3 +61,26 @@ async def test_a_report_counts_only_while_its_trainer_answers(
         await becomes(lambda: reader.report(KEY, UID) is not None)
     finally:
         asking.cancel()
+
+
+async def test_a_trainer_that_is_followed_again_is_not_asked_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(progress, "FIRST_SECONDS", 0.0)
+    asked: list[str] = []
+
+    class Busy(Trainers):
+        async def progress(self, namespace: str, pod: str, address: str | None) -> bytes:
+            asked.append(pod)
+            await asyncio.Event().wait()
+            raise AssertionError
+
+    reader = ProgressReader(cast(Kube, Busy()), lambda key: None, per_second=1000)
+    pod = a_pod(phase="Running")
+    for followed in (pod, None, pod):
+        reader.follow(KEY, a_job().running().build(), followed)
+    asking = asyncio.create_task(reader.run())
+    try:
+        await becomes(lambda: bool(asked))
+        await asyncio.sleep(0)
+        assert asked == [pod.name]
+    finally:
+        asking.cancel()
