@@ -216,6 +216,15 @@ def test_every_field_that_was_changed_is_named_with_the_mend(server: Server, sto
     assert "suspend cannot" not in answer.message
 
 
+def test_a_spec_is_judged_whatever_phase_is_sent_with_it(server: Server, stored: Document) -> None:
+    sent = {**_changed(stored, "method", "ContinuedPretraining"), "status": {"phase": "Running"}}
+    assert "method cannot be changed" in server.replace("stored", sent).message
+    wrong = _changed(stored, "retryPolicy", {"backoffSeconds": 9, "maxBackoffSeconds": 3})
+    assert "maxBackoffSeconds" in server.replace("stored", {**wrong, "status": {"phase": "Running"}}).message
+    kept = server.put_status("stored", sent).body
+    assert (kept["spec"], kept["status"]) == (stored["spec"], {"phase": "Running"})
+
+
 def test_a_cancelled_job_stays_cancelled(server: Server) -> None:
     held = server.create({**a_job(cancel=True), "metadata": {"name": "cancelled"}}).body
     for value in (False, None):

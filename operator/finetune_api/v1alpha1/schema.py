@@ -12,7 +12,7 @@ from .docstrings import field_texts
 from .job import FineTuneJob
 from .rules.catalogue import all_change_rules, rules_of
 from .rules.changes import NEW
-from .rules.joint import joint, joint_changes, of_rule
+from .rules.joint import joint, joint_changes, joint_of_spec, of_rule
 from .rules.rule import Rule
 from .spec import FineTuneJobSpec
 
@@ -60,7 +60,7 @@ def _rules(model: type[BaseModel], in_list: bool) -> list[Schema]:
         of_name = [rule for rule in rules if _is_of_metadata(rule)]
         parts = [of_rule(rule) for rule in rules if rule not in of_name]
         parts += [of_rule(rule, NEW) for rule in rules_of(FineTuneJobSpec)]
-        of_spec = [joint(parts, at=NEW), joint_changes(all_change_rules())]
+        of_spec = [joint_of_spec(parts), joint_changes(all_change_rules())]
         return [*map(_validation, of_name), *({**rule, "fieldPath": ".spec"} for rule in of_spec)]
     if in_list or len(rules) < WORTH_JOINING:
         return [_validation(rule) for rule in rules]
