@@ -221,6 +221,18 @@ def test_a_stranger_is_not_heard_who(words: list[object], answers: int, leader: 
     assert (gang.heard(), gang.others) == ([], set())
 
 
+def test_strangers_who_call_and_say_nothing_keep_no_node_out(
+    leader: tuple[Gang, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("finetune_trainer.gang._SECONDS_TO_GREET", FOR_EVER)
+    gang, port = leader
+    with contextlib.ExitStack() as silent:
+        for _ in range(100):
+            silent.enter_context(socket.create_connection(("127.0.0.1", port)))
+        a_supervisor(2, nodes=3).call("127.0.0.1", port)
+        until(lambda: gang.others == {2}, "the node")
+
+
 @pytest.mark.parametrize("token", ["another one", ""])
 def test_without_the_token_nobody_is_let_in_and_nobody_is_listened_to(
     token: str, leader: tuple[Gang, int], caplog: pytest.LogCaptureFixture

@@ -60,7 +60,9 @@ class Gang:
         self._peers: dict[int, _Peer] = {}
         self._lock = threading.Lock()
         self._owed: list[Message] = []
-        self._strangers = threading.BoundedSemaphore(_MOST_STRANGERS)
+        self._room = threading.BoundedSemaphore(_MOST_STRANGERS)
+        self._strangers: dict[Line, None] = {}
+        """Who has called and is not known yet, the oldest first."""
         self._warned: set[str] = set()
         self._closed = False
 
@@ -134,13 +136,19 @@ class Gang:
             then(connection)
 
     def _greet(self, connection: socket.socket) -> None:
-        if self._strangers.acquire(blocking=False):
-            self._start(self._let_in, connection)
-        else:
-            connection.close()
-
-    def _let_in(self, connection: socket.socket) -> None:
+        if not self._room.acquire(blocking=False):
+            # A node of this attempt needs but a moment to show what it is: who keeps a place in silence gives way.
+            with self._lock:
+                oldest = next(iter(self._strangers), None)
+            if oldest is not None:
+                oldest.cut()
+            self._room.acquire()
         line = Line(connection, _SECONDS_TO_GREET)
+        with self._lock:
+            self._strangers[line] = None
+        self._start(self._let_in, line)
+
+    def _let_in(self, line: Line) -> None:
         # The patience above is with each word: whoever sends bytes one by one would keep a place for as long.
         alarm = threading.Timer(_SECONDS_TO_GREET, line.cut)
         alarm.daemon = True
@@ -151,7 +159,9 @@ class Gang:
             hello = None
         finally:
             alarm.cancel()
-            self._strangers.release()
+            with self._lock:
+                del self._strangers[line]
+            self._room.release()
         if hello is None:
             self._warn_once("Somebody who is no node of this attempt has called, and is not heard.")
             line.cut()
