@@ -1,7 +1,7 @@
 """Disruptions cost no retry, but five in a row at one and the same checkpoint count as one failure.
 
-Counted are ends of attempts. A run that its queue stopped ended none: its attempt waits, takes nothing meanwhile, and goes
-on when the queue's own rules let it.
+Counted are ends of attempts. A run that its queue stopped ended none: its attempt waits, takes nothing meanwhile, and
+goes on when the queue's own rules let it.
 """
 
 from __future__ import annotations
