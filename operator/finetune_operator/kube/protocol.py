@@ -64,7 +64,8 @@ class Kube(Protocol):
         """Whether the object is there now; reads its metadata at most."""
 
     async def list(self, kind: Kind, namespace: str, labels: str) -> list[Document]:
-        """The objects of a namespace with a label selector (`key=value,...`), as the server has them now."""
+        """The objects of a namespace with a label selector (`key=value,...`; of Workloads, also `key in (...)`), as the
+        server has them now."""
 
     async def warnings(self, kind: Kind, namespace: str) -> Sequence[Document]:
         """The events of type Warning about objects of a kind in a namespace, in no order; at most 5,000."""

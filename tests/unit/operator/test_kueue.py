@@ -1,13 +1,16 @@
 """What Kueue says of a Job that it holds; the Workloads say what those of a real Kueue 0.19 said."""
 
+import asyncio
 from datetime import datetime, timedelta
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 
+from finetune_operator import kueue
 from finetune_operator.errors import ForbiddenError, KubeError, NotFoundError, UnavailableError
 from finetune_operator.kube.protocol import Document, Kind, Kube
-from finetune_operator.kueue import Kueue, reason
+from finetune_operator.kueue import AT_ONCE, LABEL, Kueue, reason
 from finetune_operator.observation import Child, Obstacle
 from tests.builders.observations import NOW
 
@@ -20,9 +23,12 @@ WAS_EVICTED = {**EVICTED, "status": "False", "message": "Previously: Preempted"}
 CHECK = {"name": "capacity", "state": "Pending", "message": "nodes are being made"}
 
 
-def a_workload(*conditions: dict[str, str], active: bool = True, checks: tuple[dict[str, str], ...] = ()) -> Document:
+def a_workload(
+    *conditions: dict[str, str], active: bool = True, checks: tuple[dict[str, str], ...] = (), of: str = "u"
+) -> Document:
     status = {"conditions": list(conditions), "admissionChecks": list(checks)}
-    return {"metadata": {"name": "job-python-coder-1-00035"}, "spec": {"active": active}, "status": status}
+    metadata = {"name": "job-python-coder-1-00035", "labels": {LABEL: of}}
+    return {"metadata": metadata, "spec": {"active": active}, "status": status}
 
 
 @pytest.mark.parametrize(
@@ -63,17 +69,58 @@ class Server:
 
 async def asked(server: Server, labels: dict[str, str] | None = None, after: float = 60, **child: Any) -> list[str]:
     """What a Kueue client tells twice in a row of a Job of this age."""
-    kueue = Kueue(cast(Kube, server))
+    client = Kueue(cast(Kube, server))
     at: datetime = NOW + timedelta(seconds=after)
     job = Child(name="python-coder-1", uid="u", version="1", owner_uid="o", created=NOW, suspended=True, **child)
-    told = [await kueue.about("team", job, QUEUE if labels is None else labels, at) for _ in range(2)]
+    told = [await client.about("team", job, QUEUE if labels is None else labels, at) for _ in range(2)]
     return [f"{one.reason}: {one.message}" if isinstance(one, Obstacle) else "nothing" for one in told]
 
 
 async def test_one_answer_serves_for_a_moment() -> None:
     server = Server([a_workload(NO_ROOM)])
     assert await asked(server) == ["Pending: insufficient unused quota"] * 2
-    assert server.asked == ["workloads team kueue.x-k8s.io/job-uid=u"]
+    assert server.asked == ["workloads team kueue.x-k8s.io/job-uid in (u)"]
+
+
+class Workloads:
+    """An API server with a Workload for each Job that is asked for, which says that Job's uid; or one that is away."""
+
+    def __init__(self) -> None:
+        self.asked: list[list[str]] = []
+        self.away = False
+
+    async def list(self, kind: Kind, namespace: str, labels: str) -> list[Document]:
+        uids = labels.removeprefix(f"{LABEL} in (").removesuffix(")").split(",")
+        self.asked.append(uids)
+        await asyncio.sleep(0)
+        if self.away:
+            raise UnavailableError("no answer in time")
+        return [a_workload({**NO_ROOM, "message": uid}, of=uid) for uid in uids]
+
+
+async def test_who_asks_asks_for_others_whose_turn_is_near(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = SimpleNamespace(now=1000.0)
+    monkeypatch.setattr(kueue, "time", SimpleNamespace(monotonic=lambda: clock.now))
+    server = Workloads()
+    asked, uids = Kueue(cast(Kube, server)), [f"u-{number}" for number in range(2 * AT_ONCE + 1)]
+
+    async def told(*uids: str) -> list[Obstacle | None]:
+        jobs = [Child(name=uid, uid=uid, version="1", owner_uid="o", created=NOW, suspended=True) for uid in uids]
+        return await asyncio.gather(*(asked.about("team", job, QUEUE, NOW) for job in jobs))
+
+    assert await told(*uids) == [Obstacle("Pending", uid) for uid in uids]
+    assert [len(question) for question in server.asked] == [1, AT_ONCE, AT_ONCE]
+    clock.now += 300
+    await told(uids[0])
+    assert [len(question) for question in server.asked[3:]] == [AT_ONCE]
+    clock.now += 100
+    served = server.asked[3]
+    assert await told(*served[1:]) == [Obstacle("Pending", uid) for uid in served[1:]]
+    assert len(server.asked) == 4, "what was asked for with another is not old, for who looks each 400 s"
+    server.away = True
+    clock.now += 300
+    assert await told(*uids) == [Obstacle("Pending", uid) for uid in uids], "the answers of before"
+    assert len(server.asked) == 5, "nobody asks again who has waited for the question that failed"
 
 
 @pytest.mark.parametrize("error", [NotFoundError("no such kind", 404), ForbiddenError("no", 403)])
@@ -85,12 +132,12 @@ async def test_a_cluster_without_kueue_is_not_asked_again(error: KubeError) -> N
 
 async def test_a_namespace_that_may_not_be_read_silences_no_other() -> None:
     server = Server(ForbiddenError("no", 403))
-    kueue = Kueue(cast(Kube, server))
+    client = Kueue(cast(Kube, server))
     job = Child(name="python-coder-1", uid="u", version="1", owner_uid="o", created=NOW, suspended=True)
-    assert await kueue.about("closed", job, QUEUE, NOW) is None
+    assert await client.about("closed", job, QUEUE, NOW) is None
     server.answer = [a_workload(NO_ROOM)]
-    assert await kueue.about("closed", job, QUEUE, NOW) is None
-    assert await kueue.about("team", job, QUEUE, NOW) == Obstacle("Pending", "insufficient unused quota")
+    assert await client.about("closed", job, QUEUE, NOW) is None
+    assert await client.about("team", job, QUEUE, NOW) == Obstacle("Pending", "insufficient unused quota")
 
 
 async def test_a_question_that_fails_is_asked_again() -> None:
