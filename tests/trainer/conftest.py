@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from .examples import make_inputs
+from .warm_programs import WarmPopen, load_libraries
 
 # Before torch is loaded: processes that spin on the same cores take ten times as long, and a fork must find no threads.
 os.environ["OMP_NUM_THREADS"] = "1"
@@ -30,6 +31,13 @@ def loaded_libraries() -> None:
     # A rank that looks for cycles of garbage would touch, and so copy, all that it shares with this process.
     gc.collect()
     gc.freeze()
+
+
+@pytest.fixture(scope="session")
+def warm(loaded_libraries: None) -> type[WarmPopen]:
+    """A Popen that forks our programs, with the libraries loaded that they need."""
+    load_libraries()
+    return WarmPopen
 
 
 @pytest.fixture(scope="session")

@@ -11,13 +11,16 @@ FIRST = EXAMPLES / "01-lora-sft"
 UNTRAINED = "models/tiny-llama-untrained"
 
 
-def program(*arguments: str | Path, at: Path | None = None) -> str:
+def program(
+    *arguments: str | Path, at: Path | None = None, popen: type[subprocess.Popen[str]] = subprocess.Popen
+) -> str:
     """Runs Python with these arguments in the directory `at`, with as many threads as the tests have (one); returns
     what it printed."""
     command = [sys.executable, *map(str, arguments)]
-    ended = subprocess.run(command, cwd=at, text=True, capture_output=True, check=False)
-    assert ended.returncode == 0, ended.stdout + ended.stderr
-    return ended.stdout
+    with popen(command, cwd=at, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as running:
+        said, errors = running.communicate()
+    assert running.returncode == 0, said + errors
+    return said
 
 
 def make_inputs(root: Path) -> str:

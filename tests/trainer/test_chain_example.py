@@ -10,12 +10,13 @@ from typing import Any
 import pytest
 
 from .examples import EXAMPLES, program
+from .warm_programs import WarmPopen
 
 NAMES = ("python-base", "python-answers", "python-answers-again", "python-answers-slower")
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory, example_inputs: Path) -> Path:
+def place(tmp_path_factory: pytest.TempPathFactory, example_inputs: Path, warm: type[WarmPopen]) -> Path:
     """A directory in which the four jobs have been run, one after the other."""
     root = tmp_path_factory.mktemp("chain")
     shutil.copytree(example_inputs, root, dirs_exist_ok=True)
@@ -23,7 +24,7 @@ def place(tmp_path_factory: pytest.TempPathFactory, example_inputs: Path) -> Pat
     for name in NAMES:
         models = ["--claim", "models=models"] if name == NAMES[0] else []
         claims = [*models, "--claim", "datasets=datasets", "--output", "out"]
-        program("-m", "finetune_cli", "run", manifest, "--job", name, *claims, at=root)
+        program("-m", "finetune_cli", "run", manifest, "--job", name, *claims, at=root, popen=warm)
     return root
 
 

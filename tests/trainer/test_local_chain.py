@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from finetune_cli.errors import Exit
+from tests.trainer.warm_programs import WarmPopen
 from tests.trainer.workplace import Workplace, await_that, make_inputs
 
 NUMBERS = {"maxSequenceLength": 64, "gradientCheckpointing": False, "seed": 1}
@@ -12,7 +13,7 @@ NUMBERS = {"maxSequenceLength": 64, "gradientCheckpointing": False, "seed": 1}
 
 def upon(place: Workplace, name: str) -> Workplace:
     """A job in the same place which is not told where the claim of the base lies."""
-    return Workplace(place.root, name, claims=("datasets",))
+    return Workplace(place.root, name, claims=("datasets",), popen=place.popen)
 
 
 def phase(place: Workplace) -> str | None:
@@ -23,9 +24,9 @@ def phase(place: Workplace) -> str | None:
     return found
 
 
-def test_a_job_waits_for_one_that_runs_beside_it(tmp_path: Path) -> None:
+def test_a_job_waits_for_one_that_runs_beside_it(tmp_path: Path, warm: type[WarmPopen]) -> None:
     make_inputs(tmp_path)
-    earlier = Workplace(tmp_path, "earlier")
+    earlier = Workplace(tmp_path, "earlier", popen=warm)
     later = upon(earlier, "later")
     earlier.write(hyperparameters={"maxSteps": 100, **NUMBERS}, evaluation={"everySteps": 100})
     running = earlier.start()
@@ -42,9 +43,9 @@ def test_a_job_waits_for_one_that_runs_beside_it(tmp_path: Path) -> None:
     assert "it lies upon what job earlier has made" in said
 
 
-def test_a_job_whose_turn_has_not_come_says_so(tmp_path: Path) -> None:
+def test_a_job_whose_turn_has_not_come_says_so(tmp_path: Path, warm: type[WarmPopen]) -> None:
     make_inputs(tmp_path)
-    unfinished = Workplace(tmp_path, "unfinished")
+    unfinished = Workplace(tmp_path, "unfinished", popen=warm)
     unfinished.write(suspend=True)
     assert unfinished.run()[0] == Exit.NOT_FINISHED
     later = upon(unfinished, "later")

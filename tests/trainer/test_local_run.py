@@ -11,13 +11,14 @@ from pathlib import Path
 import pytest
 
 from finetune_cli.errors import Exit
+from tests.trainer.warm_programs import WarmPopen
 from tests.trainer.workplace import DEADLINE, Workplace, await_that, make_inputs
 
 
 @pytest.fixture
-def workplace(tmp_path: Path) -> Workplace:
+def workplace(tmp_path: Path, warm: type[WarmPopen]) -> Workplace:
     make_inputs(tmp_path)
-    place = Workplace(tmp_path)
+    place = Workplace(tmp_path, popen=warm)
     place.write()
     return place
 
@@ -44,6 +45,7 @@ def started(workplace: Workplace) -> Iterator[subprocess.Popen[str]]:
 
 
 def test_a_job_succeeds_and_the_same_command_finds_it_complete(workplace: Workplace) -> None:
+    workplace.popen = subprocess.Popen  # as a person starts it, with every library to load
     code, said = workplace.run()
     assert code == Exit.SUCCEEDED, said
     assert workplace.job["status"]["phase"] == "Succeeded"

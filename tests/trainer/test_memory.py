@@ -7,8 +7,8 @@ import os
 import resource
 import subprocess
 import sys
-from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,12 +16,13 @@ from finetune_api.trainer_contract import EndKind
 
 from .attempts import AJob, Ranks
 from .tiny_model import make_tokenizer
+from .warm_programs import WarmPopen
 from .workplace import Workplace
 
 VOCABULARY = 100_000
 """Makes the model's output, and so the memory of a row, large: about 300 MB for 256 tokens in a training step."""
-DATA_LIMIT = 3000 * 2**20
-"""Bytes. Libraries and model take 2,050 MB in an attempt; eight rows at once 2,400 MB more, two rows 600 MB."""
+ROOM = 1000 * 2**20
+"""Bytes that an attempt may take beside the libraries; eight rows at once need 2,400 MB, two rows 600 MB."""
 
 
 def make_wide_model(directory: Path) -> None:
@@ -39,16 +40,16 @@ def make_wide_model(directory: Path) -> None:
     LlamaForCausalLM(config).save_pretrained(directory)
 
 
-@dataclass
-class LimitedWorkplace(Workplace):
-    """`finetune run` and all that it starts under a limit of the data segment."""
+class Limited(WarmPopen):
+    """A process, and all that it starts, under a limit of the data segment."""
 
-    def command(self) -> list[str]:
-        kilobytes = DATA_LIMIT // 1024
-        return ["sh", "-c", f'ulimit -d {kilobytes} && exec "$@"', "sh", *super().command()]
+    def __init__(self, *arguments: Any, **named: Any) -> None:
+        super().__init__(*arguments, preexec_fn=lambda: leave_memory(ROOM), **named)
 
 
-def test_a_run_whose_memory_runs_out_goes_on_in_smaller_pieces_with_the_same_losses(tmp_path: Path) -> None:
+def test_a_run_whose_memory_runs_out_goes_on_in_smaller_pieces_with_the_same_losses(
+    tmp_path: Path, warm: type[WarmPopen]
+) -> None:
     make_wide_model(tmp_path / "models" / "tiny-llama")
     (tmp_path / "datasets").mkdir()
     rows = [{"prompt": f"count {number}", "completion": f" x y {number}" * 90} for number in range(28)]
@@ -67,8 +68,8 @@ def test_a_run_whose_memory_runs_out_goes_on_in_smaller_pieces_with_the_same_los
     }  # fmt: skip
     for name in ("free", "limited"):
         (tmp_path / name).mkdir()
-    free = Workplace(tmp_path / "free", inputs=tmp_path)
-    limited = LimitedWorkplace(tmp_path / "limited", inputs=tmp_path)
+    free = Workplace(tmp_path / "free", inputs=tmp_path, popen=warm)
+    limited = Workplace(tmp_path / "limited", inputs=tmp_path, popen=Limited)
     for place in (free, limited):
         place.write(**spec)
         code, said = place.run()
@@ -117,14 +118,19 @@ def without_dropout(volume: Path, models: Path) -> AJob:
     )
 
 
-def leave_little_memory() -> None:
-    """As much as the process has now and 64 MB more."""
+def leave_memory(room: int) -> None:
+    """Limits this process, and those that it forks, to what it has now and as many bytes more."""
     used = next(
         int(line.split()[1]) * 1024
         for line in Path("/proc/self/status").read_text().splitlines()
         if line.startswith("VmData")
     )
-    resource.setrlimit(resource.RLIMIT_DATA, (used + 64 * 2**20,) * 2)
+    resource.setrlimit(resource.RLIMIT_DATA, (used + room,) * 2)
+
+
+def leave_little_memory() -> None:
+    """64 MB more, and a step that takes more."""
+    leave_memory(64 * 2**20)
     from finetune_trainer.trainer import RecipeTrainer
 
     step = RecipeTrainer.training_step

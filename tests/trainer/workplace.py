@@ -39,6 +39,8 @@ class Workplace:
     """Where the directories `models` and `datasets` are; the root itself if None."""
     claims: tuple[str, ...] = ("models", "datasets")
     """Those of them that the command is told."""
+    popen: type[subprocess.Popen[str]] = subprocess.Popen
+    """What starts `finetune run`; the commands that steer it are programs of their own in any case."""
 
     def write(self, **spec: Any) -> None:
         """Writes the manifest: 6 steps, with these fields of the spec in place of its own."""
@@ -61,7 +63,7 @@ class Workplace:
         environment = {**os.environ, "OMP_NUM_THREADS": "1"}
         with contextlib.ExitStack() as stack:
             out = stack.enter_context(log.open("a")) if log else subprocess.PIPE
-            return subprocess.Popen(
+            return self.popen(
                 self.command(), cwd=self.root, env=environment, text=True, stdout=out, stderr=subprocess.STDOUT
             )
 
@@ -110,8 +112,11 @@ class Workplace:
         found = []
         for entry in Path("/proc").iterdir():
             with contextlib.suppress(OSError):
-                ours = entry.name.isdigit() and b"finetune_trainer" in (entry / "cmdline").read_bytes()
-                if ours and ((entry / "cwd").readlink() == self.root or mark in (entry / "environ").read_bytes()):
+                if not entry.name.isdigit():
+                    continue
+                # One that was forked has no command line of its own, and a name of no more than 15 characters.
+                named = b"finetune_traine" in (entry / "cmdline").read_bytes() + (entry / "comm").read_bytes()
+                if named and ((entry / "cwd").readlink() == self.root or mark in (entry / "environ").read_bytes()):
                     found.append(int(entry.name))
         return found
 
