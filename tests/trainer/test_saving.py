@@ -1,4 +1,4 @@
-"""Saving beside the training: what a checkpoint costs is told, and what goes wrong costs the checkpoint only."""
+"""Saving beside the training: what a checkpoint costs is told, a torn one is reported, and the right ones are kept."""
 
 from __future__ import annotations
 
@@ -9,13 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from finetune_api.trainer_contract import (
-    CheckpointInfo,
-    CheckpointState,
-    EndKind,
-    ProgressReport,
-    Saves,
-)
+from finetune_api.trainer_contract import CheckpointInfo, CheckpointState, EndKind, ProgressReport, Saves
 from finetune_trainer import checkpoints, staging
 from finetune_trainer.endpoint import prometheus_text
 from finetune_trainer.records import read_progress
