@@ -15,10 +15,9 @@ from finetune_operator.decide import TERMINAL, decide
 from finetune_operator.draft import Decision
 from finetune_operator.observe import _is_settled
 from finetune_operator.policies.ends import CREATED
-from finetune_operator.settings import Settings
+from tests.builders.decisions import SETTINGS, decided
 from tests.builders.observations import NOW, JobSeen, a_job, past
 
-SETTINGS = Settings()
 RESTING = (None, "Pending", "Retrying", "Suspended")
 """Phases in which no attempt was begun, as far as the status knows."""
 MAXIMUM_RETRIES = 3
@@ -132,10 +131,6 @@ def seen_in(situation: str, phase: str | None, flags: str) -> JobSeen:
         started = times.text(NOW - timedelta(minutes=1))
         return job.with_status(phase=phase, attempt=1, start_time=started, observed_generation=1)
     return job.with_status(phase=phase)
-
-
-def decided(job: JobSeen, later: float = 0) -> Decision:
-    return decide(job.build(), SETTINGS, NOW + timedelta(seconds=later))
 
 
 def done(decision: Decision) -> str:

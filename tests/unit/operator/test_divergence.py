@@ -7,9 +7,8 @@ import pytest
 from finetune_api.trainer_contract import TrainerConfig
 from finetune_api.v1alpha1.status import CheckpointEntry, CheckpointStatus, EffectiveStatus, HistoryEntry, Restarts
 from finetune_operator import recording
+from tests.builders.decisions import decided, phase
 from tests.builders.observations import JobSeen, a_job, past
-
-from .test_decide import decided, phase
 
 
 def a_rewinding_job() -> JobSeen:

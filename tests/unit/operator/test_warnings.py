@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
+from tests.builders.decisions import decided
 from tests.builders.observations import JobSeen, a_job
-
-from .test_decide import decided
 
 TORN = "Checkpoint step-00000100-r1 is torn (files are missing); it was set aside as step-00000100-r1.torn."
 FULL = "The checkpoint of step 200 could not be written (No space left on device); training goes on."
