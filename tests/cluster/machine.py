@@ -132,6 +132,9 @@ class Machine:
             program.kill()
         self._holder.kill()
         self._way_in.unlink(missing_ok=True)
+        # The kernel keeps the network as long as it repeats the last packet of a connection whose other end was killed
+        # as well, which can take a minute. Where it has gone already, there is nothing to delete.
+        subprocess.run(["ip", "link", "delete", self._interface], capture_output=True)
         until(lambda: self._interface not in _interfaces(), "the network interface to go")
         until(lambda: not self._clean(), "the control groups to empty")
 

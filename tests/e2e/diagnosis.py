@@ -11,8 +11,12 @@ LOG_LINES = "150"
 
 def diagnose(cluster: Cluster) -> list[tuple[str, str]]:
     """Return (title, text) of jobs, objects, events, pods and logs in every namespace that tests or operator use."""
+    try:
+        namespaces = cluster.kubectl("get", "namespaces", "-l", RESTRICTED, "-o", "name").split()
+    except ClusterError as error:  # it is gone already: to ask for anything else is in vain
+        return [("the cluster", str(error))]
     sections = [("nodes and volumes", _said(cluster, "get", "nodes,pv", "-o", "wide"))]
-    for namespace in _said(cluster, "get", "namespaces", "-l", RESTRICTED, "-o", "name").split():
+    for namespace in namespaces:
         sections += _of_namespace(cluster, namespace.removeprefix("namespace/"))
     return sections
 
