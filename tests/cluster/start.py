@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -41,23 +42,24 @@ def start_cluster(directory: Path, *, nodes: int = 1, images: Sequence[str] = ()
             yield cluster
         return
     install_packages()
-    built = build_images([PAUSE_IMAGE, *images])
     names = [node_name(number) for number in range(1, nodes + 1)]
     with ExitStack() as stack:
+        aside = stack.enter_context(ThreadPoolExecutor(1))
+        built = aside.submit(build_images, [PAUSE_IMAGE, *images])
         machine = stack.enter_context(Machine.start(directory / MACHINE))
         chosen = {"kubernetes": "oldest", "audit": True} | options
         started = ControlPlane.start(directory, address=machine.address, scheduler=True, nodes=tuple(names), **chosen)
         plane = stack.enter_context(started)
-        kubelets = {}
-        first: Containerd | None = None
-        for number, name in enumerate(names, start=1):
-            runtime = stack.enter_context(Containerd.start(machine, directory, number, like=first))
-            load_images(built, runtime.images)
-            kubelets[name] = kubelet(machine, plane, runtime.images.socket, number)
-            first = first or runtime
+        kubelets: dict[str, Process] = {}
         cluster = Cluster(plane.kubeconfig, directory, names, plane.options.kubernetes, plane, kubelets)
         cluster.add_storage()
         cluster.apply(*dns_objects(machine))
+        first: Containerd | None = None
+        for number, name in enumerate(names, start=1):
+            runtime = stack.enter_context(Containerd.start(machine, directory, number, like=first))
+            load_images(built.result(), runtime.images)
+            kubelets[name] = kubelet(machine, plane, runtime.images.socket, number)
+            first = first or runtime
         _start_all([kube_proxy(machine, plane), coredns(machine, plane), *kubelets.values()])
         cluster.wait_nodes()
         yield cluster
