@@ -14,6 +14,8 @@ from kubernetes import client, watch
 
 from tests.builders.manifests import JobManifest
 from tests.cluster.cluster import Cluster
+from tests.cluster.waiting import until
+from tests.e2e.results import checkpoints
 
 GROUP, VERSION, PLURAL = "finetune.dev", "v1alpha1", "finetunejobs"
 TIMEOUT = 600.0  # a machine that does other things as well takes several times as long
@@ -89,9 +91,25 @@ class Jobs:
         """Wait until a job has succeeded."""
         return self.wait(name, "its success", lambda job: condition(job, "Succeeded").get("status") == "True", timeout)
 
-    def in_the_middle(self, name: str) -> Document:
-        """Wait until a job shows a complete checkpoint while it goes on training."""
-        return self.wait(name, "a complete checkpoint in the middle", _in_the_middle)
+    def in_the_middle(self, name: str, claim: Path | None = None) -> int:
+        """Wait until a complete checkpoint lies on a job's volume while it goes on training; returns its step.
+
+        Looked for where the trainer writes it: in the status it stands up to ten seconds later, when a job of
+        a test may be over. `claim` is where the claim lies that holds the results, unless the operator made it.
+
+        Raises:
+            WaitError: it ended for good before that.
+        """
+        self.wait(name, "its pods to run", lambda job: phase(job) == "Running")
+        directory = claim or self.claim_directory(name)
+
+        def look() -> int:
+            job = self.get(name)
+            if phase(job) in ENDS:
+                raise WaitError(f"{name} ended as {summary(job)}; waited for a checkpoint in the middle")
+            return max(checkpoints(directory / name), default=0)
+
+        return until(look, f"a checkpoint of {name}", timeout=TIMEOUT, every=0.2)
 
     def pods(self, name: str) -> list[client.V1Pod]:
         """The pods of a job's attempts, oldest first."""
@@ -110,9 +128,13 @@ class Jobs:
         pods = self.cluster.directory / f"kubelet-{node}" / "pods"
         return pods / f"{self.namespace}_{pod.metadata.name}_{uid}" / pod.spec.containers[0].name / "0.log"
 
+    def claim_directory(self, name: str) -> Path:
+        """Where the claim lies that the operator has made for a job's results."""
+        return self.cluster.claim_directory(f"{name}-data", self.namespace)
+
     def results_so_far(self, name: str) -> Path:
         """The fingerprint's directory of a job that has not finished, on the claim that the operator made."""
-        (run,) = (self.cluster.claim_directory(f"{name}-data", self.namespace) / name).iterdir()
+        (run,) = (self.claim_directory(name) / name).iterdir()
         return run
 
     def run_directory(self, job: Document) -> Path:
@@ -140,10 +162,3 @@ def summary(job: Document) -> str:
     status = job.get("status", {})
     wanted = ("phase", "attempt", "restarts", "progress", "checkpoint", "failure")
     return str({name: status[name] for name in wanted if name in status})
-
-
-def _in_the_middle(job: Document) -> bool:
-    status = job.get("status", {})
-    latest = status.get("checkpoint", {}).get("latest")
-    progress = status.get("progress", {})
-    return phase(job) == "Running" and bool(latest) and progress.get("step", 0) < progress.get("totalSteps", 0)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from tests.builders.manifests import JobManifest, a_manifest
-from tests.e2e.inputs import DATA, MODEL
+from tests.e2e.inputs import DATA, MODEL, SMALLER_MODEL
 from tests.e2e.jobs import Jobs
 from tests.e2e.nodes import expect_trouble_on, silent_node
 
@@ -18,7 +18,7 @@ def a_job(name: str, *, steps: int = STEPS) -> JobManifest:
         a_manifest()
         .named(name)
         .with_spec(
-            model={"claim": {"name": "models", "path": MODEL}},
+            model={"claim": {"name": "models", "path": SMALLER_MODEL}},
             dataset={"sources": [{"claim": {"name": "datasets", "path": DATA}, "maxExamples": 400}]},
             hyperparameters={"maxSteps": steps, "perDeviceBatchSize": 4, "maxSequenceLength": 128, "seed": 11},
             checkpoint={"everySteps": 25},
@@ -29,16 +29,17 @@ def a_job(name: str, *, steps: int = STEPS) -> JobManifest:
     )
 
 
-def a_hungry_job(name: str, *, steps: int = 12) -> JobManifest:
-    """A job whose ranks take 1.5 GB with its batch of 64, and 1 GB with 32; without dropout, so that both learn alike.
+def a_hungry_job(name: str, *, steps: int = 6) -> JobManifest:
+    """A job whose rank takes 1600 MiB with its batch of 80, and 1000 with 40, and 380 more of libraries' files.
 
-    Dropout draws other numbers for other batches.
+    Without dropout, which draws other numbers for other batches, so that both learn alike.
     """
-    hyperparameters = {"maxSteps": steps, "perDeviceBatchSize": 64, "maxSequenceLength": 256, "seed": 11}
+    hyperparameters = {"maxSteps": steps, "perDeviceBatchSize": 80, "maxSequenceLength": 256, "seed": 11}
     return (
         a_job(name)
-        .with_spec(hyperparameters=hyperparameters, tuning={"dropout": 0}, checkpoint={"everySteps": 4})
-        .computing(cpu="1")
+        .with_spec(model={"claim": {"name": "models", "path": MODEL}}, tuning={"dropout": 0})
+        .with_spec(hyperparameters=hyperparameters, checkpoint={"everySteps": 3})
+        .computing(cpu="700m")
     )
 
 

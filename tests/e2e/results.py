@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Collection
@@ -25,6 +26,17 @@ def losses(run: Path) -> dict[int, float]:
         if row.get("loss") is not None:
             found[int(row["step"])] = float(row["loss"])
     return found
+
+
+def checkpoints(results: Path) -> list[int]:
+    """The steps of the complete checkpoints of a job, whose fingerprint's directory is in this one."""
+    found = [file.parent.name for file in results.glob("*/checkpoints/step-*/manifest.json")]
+    return sorted(int(name.split("-")[1]) for name in found if not name.endswith(".torn"))
+
+
+def logged_step(log: Path) -> int:
+    """The last step of which the log of a pod tells; 0 before the first."""
+    return max((int(step) for step in re.findall(r"\bstep (\d+)/", log.read_text())), default=0)
 
 
 def means(curve: dict[int, float], steps: Collection[int]) -> dict[int, float]:

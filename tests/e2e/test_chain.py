@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tests.e2e.inputs import MODEL
+from tests.e2e.inputs import SMALLER_MODEL
 from tests.e2e.jobs import Jobs, condition
 from tests.e2e.learning import Expected
 from tests.e2e.manifests import a_job
@@ -27,7 +27,7 @@ def test_an_adapter_upon_an_adapter_and_a_branch(jobs: Jobs, undisturbed: Expect
     assert condition(waiting, "Accepted")["status"] == "True"
     begun, upon, left = (jobs.finished(name) for name in ("first", "second", "branch"))
     before = content(jobs.run_directory(begun) / "checkpoints")
-    assert upon["status"]["effective"]["model"] == f"job first on models/{MODEL}"
+    assert upon["status"]["effective"]["model"] == f"job first on models/{SMALLER_MODEL}"
     assert upon["status"]["effective"]["jobs"][0]["digest"] == begun["status"]["output"]["digest"]
     curve, again = losses(jobs.run_directory(begun)), losses(jobs.run_directory(upon))
     assert again[1] < curve[1], "it goes on where the first one ended"
