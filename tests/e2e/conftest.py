@@ -15,7 +15,8 @@ from tests.cluster.fixtures import cluster, restricted
 from tests.cluster.images import OPERATOR, TRAINER
 from tests.e2e import inputs
 from tests.e2e.diagnosis import diagnose
-from tests.e2e.installation import install
+from tests.e2e.in_turns import Turns, play_selected
+from tests.e2e.installation import install, replicas
 from tests.e2e.jobs import Jobs
 from tests.e2e.learning import DIFFERENCES, Expected, Undisturbed
 from tests.e2e.manifests import a_job
@@ -35,6 +36,7 @@ _CLUSTER = pytest.StashKey[Cluster]()
 def pytest_configure(config: pytest.Config) -> None:
     for mark in ("side_by_side(test, lane)", "beside"):
         config.addinivalue_line("markers", f"{mark}: runs beside others; see tests/e2e/side_by_side.py")
+    config.addinivalue_line("markers", "in_turns(test, job, cpu): strikes the cluster; see tests/e2e/in_turns.py")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -139,3 +141,13 @@ def begun(lanes: Lanes, undisturbed: Expected, request: pytest.FixtureRequest) -
     """The lanes, with all tests under way that run side by side."""
     begin_selected(request.session.items, lanes, undisturbed)
     return lanes
+
+
+@pytest.fixture(scope="session")
+def played(
+    undisturbed: Expected, new_jobs: Callable[[str], Jobs], installed: Cluster, request: pytest.FixtureRequest
+) -> Turns:
+    """All outages of the cluster, each with how its test has ended; nothing else runs meanwhile."""
+    undisturbed.result()
+    with replicas(installed, 2):
+        return play_selected(request.session.items, new_jobs, undisturbed)

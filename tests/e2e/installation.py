@@ -79,12 +79,16 @@ def _wait_ready(cluster: Cluster) -> None:
 
 
 def _patch(trainer_image: str, node: str) -> dict[str, Any]:
-    """What this cluster's administrator changes about the Deployment; a second replica is had by one test alone."""
+    """What this cluster's administrator changes about the Deployment; a second replica is there for outages alone."""
     settings = {
         "FINETUNE_TRAINER_IMAGE": trainer_image,
         "FINETUNE_PLATFORM__CPU_WITHOUT_GPU": "1",  # leaves room for the operator on a node of two cores
     }
-    container = {"name": "operator", "env": [{"name": key, "value": value} for key, value in settings.items()]}
+    container = {
+        "name": "operator",
+        "env": [{"name": key, "value": value} for key, value in settings.items()],
+        "readinessProbe": {"periodSeconds": 1},  # asked every ten seconds otherwise, while a test waits
+    }
     pod = {"containers": [container], "nodeSelector": {"kubernetes.io/hostname": node}}
     return {
         "apiVersion": "apps/v1",

@@ -3,81 +3,73 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
 
 import pytest
 
-from tests.cluster.cluster import Cluster
+from tests.cluster.control_plane import ControlPlane
 from tests.cluster.process import Process
 from tests.cluster.waiting import until
-from tests.e2e.installation import kill_operator, leader, replicas, silence
-from tests.e2e.jobs import Document, Jobs
-from tests.e2e.learning import Expected, assert_same_learning
+from tests.e2e.in_turns import Outage, in_turns
+from tests.e2e.installation import kill_operator, leader, silence
 from tests.e2e.manifests import a_job
 from tests.e2e.results import losses
 
-CPU = "800m"  # more than elsewhere, since nothing runs beside
 STEPS_WITHOUT = 60  # that a job trains while the API server is away: some seconds
 
 
-@contextmanager
-def undisturbed_pod(jobs: Jobs, name: str) -> Iterator[None]:
-    """Something happens in the block; afterwards the job's one pod still runs, as if it had not."""
-    (before,) = jobs.pods(name)
+@in_turns("leader-lost", cpu="300m")  # a Lease takes fifteen seconds to run out
+def test_a_second_replica_takes_over_from_one_that_falls_silent(outage: Outage) -> Iterator[None]:
+    the_plane(outage)
+    jobs, cluster = outage.jobs, outage.cluster
+    first = leader(cluster)
+    with outage.leaves_the_pod_alone():
+        silence(cluster, jobs.api, first)
+        late = jobs.apply(a_job("applied-meanwhile", steps=20))
+        until(lambda: leader(cluster) not in ("", first), "another leader", timeout=20)
     yield
-    (after,) = jobs.pods(name)
-    assert after.status.phase == "Running", "the job had finished: it happened too late to tell"
-    assert after.metadata.uid == before.metadata.uid
+    outage.left_the_job_alone()
+    jobs.finished(late)
+    assert len(jobs.pods(late)) == 1
 
 
-def assert_left_alone(job: Document, jobs: Jobs, undisturbed: Expected) -> None:
-    """One attempt in one pod did it all."""
-    assert len(jobs.pods(job["metadata"]["name"])) == 1
-    assert job["status"]["attempt"] == 1
-    assert job["status"]["restarts"]["total"] == 0
-    assert_same_learning(job, jobs, undisturbed.result())
+@in_turns("operator-killed")
+def test_a_killed_operator_leaves_the_job_alone(outage: Outage) -> Iterator[None]:
+    with outage.leaves_the_pod_alone():
+        kill_operator(outage.cluster)
+    yield
+    outage.left_the_job_alone()
 
 
-def test_a_killed_operator_leaves_the_job_alone(jobs: Jobs, undisturbed: Expected, cluster: Cluster) -> None:
-    name = jobs.apply(a_job("operator-killed").computing(cpu=CPU))
-    jobs.in_the_middle(name)
-    with undisturbed_pod(jobs, name):
-        kill_operator(cluster)
-    assert_left_alone(jobs.finished(name), jobs, undisturbed)
+@in_turns("apiserver-restarted")
+def test_a_killed_api_server_leaves_the_job_alone(outage: Outage) -> Iterator[None]:
+    plane = the_plane(outage)
+    with outage.leaves_the_pod_alone():
+        kill_for_a_while(plane.apiserver, plane, outage)
+    yield
+    outage.left_the_job_alone()
 
 
-@pytest.mark.parametrize("component", ["apiserver", "etcd"])
-def test_a_killed_control_plane_leaves_the_job_alone(
-    component: str, jobs: Jobs, undisturbed: Expected, cluster: Cluster
-) -> None:
-    if not cluster.plane:
-        pytest.skip("etcd and the API server are killed where they are processes of this machine, not on kind")
-    process: Process = getattr(cluster.plane, component)
-    name = jobs.apply(a_job(f"{component}-restarted").computing(cpu=CPU))
-    jobs.in_the_middle(name)
-    results = jobs.results_so_far(name)
-    with undisturbed_pod(jobs, name):
-        process.kill()
-        before = max(losses(results))
-        until(lambda: max(losses(results)) >= before + STEPS_WITHOUT, "the job to train without it", timeout=60)
-        process.start()
-        cluster.plane.apiserver.wait_ready()
-    assert_left_alone(jobs.finished(name), jobs, undisturbed)
+@in_turns("etcd-restarted")
+def test_a_killed_etcd_leaves_the_job_alone(outage: Outage) -> Iterator[None]:
+    plane = the_plane(outage)
+    with outage.leaves_the_pod_alone():
+        kill_for_a_while(plane.etcd, plane, outage)
+    yield
+    outage.left_the_job_alone()
 
 
-def test_a_second_replica_takes_over_from_one_that_falls_silent(
-    jobs: Jobs, undisturbed: Expected, cluster: Cluster
-) -> None:
-    if not cluster.plane:
-        pytest.skip("a replica is frozen where its container is a process of this machine, not on kind")
-    with replicas(cluster, 2):
-        name = jobs.apply(a_job("leader-lost").computing(cpu=CPU))
-        jobs.in_the_middle(name)
-        first = leader(cluster)
-        with undisturbed_pod(jobs, name):
-            silence(cluster, jobs.api, first)
-            late = jobs.apply(a_job("applied-meanwhile", steps=20))
-            until(lambda: leader(cluster) not in ("", first), "another leader", timeout=20)
-        assert_left_alone(jobs.finished(name), jobs, undisturbed)
-        jobs.finished(late)
-        assert len(jobs.pods(late)) == 1
+def the_plane(outage: Outage) -> ControlPlane:
+    """The processes of the control plane; where there are none the test is left out."""
+    if not outage.cluster.plane:
+        pytest.skip("control plane and containers are struck where they are processes of this machine, not on kind")
+    return outage.cluster.plane
+
+
+def kill_for_a_while(process: Process, plane: ControlPlane, outage: Outage) -> None:
+    """Kill a process of the control plane, and start it again when the job has trained without it."""
+    results = outage.jobs.results_so_far(outage.name)
+    process.kill()
+    before = max(losses(results))
+    until(lambda: max(losses(results)) >= before + STEPS_WITHOUT, "the job to train without it", timeout=60)
+    process.start()
+    plane.apiserver.wait_ready()
