@@ -1,8 +1,9 @@
 """Shares test files out to the workers of pytest-xdist, so that what computes runs beside what waits; runs none.
 
 `make test` names tests/trainer first, whose processes compute, and tests/integration last, whose processes wait for an
-API server most of the time. The workers take their files from both ends of that list in turn and meet in the middle,
-in the short files of tests/unit, so that none ends long before the others.
+API server most of the time. The first worker takes its files from the beginning of that list and all others from its
+end: only the first one loads torch, and only the others start control planes. They meet in the middle, in the short
+files of tests/unit, so that none ends long before the others.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ class FromBothEnds(LoadFileScheduling):
         super().__init__(config, log)
 
     def _assign_work_unit(self, node: WorkerController) -> None:
-        """Give a worker its next file: the first one left, and to every other worker the last one."""
-        if int(node.gateway.id.removeprefix("gw")) % 2:
+        """Give a worker its next file: the last one left, and to the first worker the first one."""
+        if node.gateway.id != "gw0":
             self.workqueue.move_to_end(next(reversed(self.workqueue)), last=False)
         super()._assign_work_unit(node)

@@ -31,20 +31,20 @@ generated = settings(
 )
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")  # and not longer: a control plane that nobody asks for costs a tenth of a core
 def oldest(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
     directory = tmp_path_factory.mktemp("oldest")
     with ControlPlane.start(directory, kubernetes="oldest", crds=ROOT / "crds") as plane:
         yield plane
 
 
-@pytest.fixture(scope="session", params=["newest", "oldest"])
+@pytest.fixture(scope="module", params=["newest", "oldest"])
 def plane(request: pytest.FixtureRequest) -> ControlPlane:
     found: ControlPlane = request.getfixturevalue({"newest": "control_plane"}.get(request.param, request.param))
     return found
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def server(plane: ControlPlane) -> Iterator[Server]:
     with config.new_client_from_config(str(plane.kubeconfig)) as api:
         yield Server(client.VersionApi(api).get_code().git_version, api)
