@@ -26,7 +26,8 @@ TURN = "<|im_start|>user\nhi<|im_end|>\n<|im_start|>assistant\nyo<|im_end|>"
         ("c.json", "\n".join(map(json.dumps, ROWS))),
         ("a.csv", 'prompt,completion\r\nthe fox, jumps\r\n"a ""lazy"",\ndog", answers é\r\n'),
         ("a.tsv", 'prompt\tcompletion\nthe fox\t jumps\n"a ""lazy"",\ndog"\t answers é\n'),
-        ("a.jsonl.gz", gzip.compress("\n".join(map(json.dumps, ROWS)).encode())),
+        # Without the time in it, which made two names of one test where two processes collected in different seconds.
+        ("a.jsonl.gz", gzip.compress("\n".join(map(json.dumps, ROWS)).encode(), mtime=0)),
     ],
 )
 def test_every_kind_of_file_gives_the_same_rows(data: ADataset, name: str, content: str | bytes) -> None:
