@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from . import names
 from .kube.protocol import FINE_TUNE_JOB, JOB, POD, Change, Document, Kind
@@ -18,6 +18,14 @@ Key = tuple[str, str]
 """Namespace and name of a FineTuneJob."""
 _REMEMBERED_DELETIONS = 4096
 _LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
+
+
+class Concern(NamedTuple):
+    """Whom a change concerns."""
+
+    key: Key
+    passing: bool = False
+    """Another change is to follow, and this one asks for nothing by itself."""
 
 
 class Cache:
@@ -32,8 +40,8 @@ class Cache:
         self._made: dict[str, float] = {}
         """When a first Job was made, by the uid of a FineTuneJob whose status does not say so yet."""
 
-    def take(self, kind: Kind, change: Change | None, document: Document) -> Key | None:
-        """Takes a change in. Returns the job that it concerns, or None where it changes nothing."""
+    def take(self, kind: Kind, change: Change | None, document: Document) -> Concern | None:
+        """Takes a change in. Returns None where it changes nothing."""
         metadata = document["metadata"]
         namespace = metadata["namespace"]
         gone = change == "DELETED"
@@ -42,17 +50,22 @@ class Cache:
         elif metadata["uid"] in self._deleted:
             return None
         if kind == FINE_TUNE_JOB:
-            return self._take_job((namespace, metadata["name"]), document, gone)
+            taken = self._take_job((namespace, metadata["name"]), document, gone)
+            return Concern(taken) if taken is not None else None
         job = (metadata.get("labels") or {}).get(names.JOB_LABEL)
         if job is None:
             return None
         if kind == JOB:
-            changed = self._take_child((namespace, metadata["name"]), Child.of(document), gone)
+            child = Child.of(document)
+            passing = child.passes(self.child(namespace, child.name))
+            changed = self._take_child((namespace, child.name), child, gone)
         elif kind == POD:
-            changed = self._take_pod(namespace, Pod.of(document), gone)
+            pod = Pod.of(document)
+            passing = pod.passes(self._pods.get((namespace, names.job_of(pod.child)), {}).get(pod.uid))
+            changed = self._take_pod(namespace, pod, gone)
         else:
             return None
-        return (namespace, job) if changed else None
+        return Concern((namespace, job), passing and not gone) if changed else None
 
     def listed(self, kind: Kind, namespace: str | None, uids: frozenset[str], version: str) -> list[Key]:
         """Told what a listing had: the others went, unless they are newer. Returns whom it concerns."""

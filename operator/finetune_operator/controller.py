@@ -22,6 +22,8 @@ from .queue import FIRST_BACKOFF, WorkQueue
 from .reconcile import Reconciler
 from .settings import Settings
 
+PASSING_SECONDS = 5.0
+"""How long a change that is to be followed by another may wait to be looked at. Most are, and one look serves both."""
 _log = structlog.get_logger(__name__)
 
 
@@ -52,10 +54,14 @@ class Controller:
 
     def take(self, kind: Kind, change: Change | None, document: Document) -> None:
         """Told of a change of a FineTuneJob, a child Job or a pod."""
-        key = self.cache.take(kind, change, document)
-        if key is None:
+        concern = self.cache.take(kind, change, document)
+        if concern is None:
             return
-        self.queue.add(key)
+        key = concern.key
+        if concern.passing:
+            self.queue.add_soon(key, PASSING_SECONDS)
+        else:
+            self.queue.add(key)
         if kind == FINE_TUNE_JOB:
             for waiting in self._predecessors.released_by(key):
                 self.queue.add(waiting)

@@ -56,6 +56,13 @@ class Pod:
     def ended(self) -> bool:
         return self.gone or self.exit_code is not None or self.phase in ("Succeeded", "Failed")
 
+    def passes(self, before: Pod | None) -> bool:
+        """Whether it starts without trouble, now and before, or has succeeded: its Job is about to be complete."""
+        if self.delete_by is not None:
+            return False
+        waited = before is not None and before.waiting is not None
+        return self.phase == "Succeeded" or (self.phase == "Pending" and self.waiting is None and not waited)
+
     def record(self, job_uid: str) -> AttemptRecord | None:
         """The trainer's own account of the end, where there is a true one of this job."""
         if not self.message:
@@ -139,6 +146,11 @@ class Child:
     def over(self) -> bool:
         """Complete or Failed, and no pod is left running."""
         return (self.complete or self.failed is not None) and self.terminating == 0
+
+    def passes(self, before: Child | None) -> bool:
+        """Whether it is not held, now and before, nor ends, nor goes: its pods tell the rest."""
+        held = self.suspended or (before is not None and before.suspended)
+        return not (held or self.complete or self.failed is not None or self.deleting)
 
     @classmethod
     def of(cls, document: dict[str, Any]) -> Child:

@@ -27,10 +27,12 @@ class WorkQueue(Generic[K]):
         self._dirty: set[K] = set()
         self._working: dict[K, float] = {}
         self._due: dict[K, float] = {}
+        self._soon: dict[K, float] = {}
         self._heap: list[tuple[float, int, K]] = []
         self._order = 0
         self._failures: dict[K, int] = {}
         self._workers: deque[asyncio.Future[None]] = deque()
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._alarm: tuple[float, asyncio.TimerHandle] | None = None
         self._rest = asyncio.Event()
 
@@ -44,10 +46,18 @@ class WorkQueue(Generic[K]):
 
     def add_after(self, key: K, seconds: float) -> None:
         """Asks for the key to be worked on after a time; of several times the earliest counts."""
+        self._plan(self._due, key, seconds)
+
+    def add_soon(self, key: K, seconds: float) -> None:
+        """Asks for the key to be worked on within a time; if that begins earlier for another reason, that serves."""
+        if key not in self._dirty:
+            self._plan(self._soon, key, seconds)
+
+    def _plan(self, times: dict[K, float], key: K, seconds: float) -> None:
         due = self._clock() + max(0.0, seconds)
-        if due >= self._due.get(key, float("inf")):
+        if due >= times.get(key, float("inf")):
             return
-        self._due[key] = due
+        times[key] = due
         self._order += 1
         heapq.heappush(self._heap, (due, self._order, key))
         if self._workers:
@@ -56,6 +66,7 @@ class WorkQueue(Generic[K]):
     def forget(self, key: K) -> None:
         """Drops what is planned for the key and what is known of its failures."""
         self._due.pop(key, None)
+        self._soon.pop(key, None)
         self._failures.pop(key, None)
 
     def failed(self, key: K, at_least: float = 0.0) -> float:
@@ -72,11 +83,12 @@ class WorkQueue(Generic[K]):
 
     async def get(self) -> K:
         """The next key, once there is one. The caller says `done` afterwards."""
+        self._loop = asyncio.get_running_loop()
         while True:
             self._release_due()
             if self._ready:
                 break
-            worker = asyncio.get_running_loop().create_future()
+            worker = self._loop.create_future()
             self._workers.append(worker)
             try:
                 await worker
@@ -86,6 +98,7 @@ class WorkQueue(Generic[K]):
                 raise
         key = self._ready.popleft()
         self._dirty.discard(key)
+        self._soon.pop(key, None)
         self._working[key] = self._clock()
         return key
 
@@ -128,11 +141,12 @@ class WorkQueue(Generic[K]):
         now = self._clock()
         while self._heap:
             due, _, key = self._heap[0]
-            if self._due.get(key) != due:
-                heapq.heappop(self._heap)  # forgotten, or an earlier time was asked for
+            times = self._due if self._due.get(key) == due else self._soon
+            if times.get(key) != due:
+                heapq.heappop(self._heap)  # forgotten, served, or an earlier time was asked for
             elif due <= now:
                 heapq.heappop(self._heap)
-                del self._due[key]
+                del times[key]
                 self.add(key)
             else:
                 self._set_alarm(due)
@@ -145,7 +159,8 @@ class WorkQueue(Generic[K]):
             if set_for <= due and not timer.cancelled():
                 return
             timer.cancel()
-        timer = asyncio.get_running_loop().call_later(due - self._clock(), self._ring)
+        assert self._loop is not None  # a worker has asked for a key
+        timer = self._loop.call_later(due - self._clock(), self._ring)
         self._alarm = (due, timer)
 
     def _ring(self) -> None:

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from finetune_operator.cache import Cache
+from finetune_operator.cache import Cache, Concern
 from finetune_operator.kube.protocol import FINE_TUNE_JOB, JOB, POD
 from finetune_operator.names import CHILD_LABEL, JOB_LABEL
 
@@ -23,7 +23,7 @@ def cache() -> Cache:
 
 
 def test_an_older_object_never_replaces_a_newer(cache: Cache) -> None:
-    assert cache.take(FINE_TUNE_JOB, "ADDED", a_document("coder", 10)) == KEY
+    assert cache.take(FINE_TUNE_JOB, "ADDED", a_document("coder", 10)) == Concern(KEY)
     assert cache.take(FINE_TUNE_JOB, "MODIFIED", a_document("coder", 9)) is None
     assert cache.take(FINE_TUNE_JOB, "MODIFIED", a_document("coder", 10)) is None
     assert cache.jobs[KEY]["metadata"]["resourceVersion"] == "10"
@@ -31,7 +31,7 @@ def test_an_older_object_never_replaces_a_newer(cache: Cache) -> None:
 
 def test_a_deleted_object_does_not_come_back_by_a_late_event(cache: Cache) -> None:
     cache.take(JOB, "ADDED", a_document("coder-1", 10))
-    assert cache.take(JOB, "DELETED", a_document("coder-1", 11)) == KEY
+    assert cache.take(JOB, "DELETED", a_document("coder-1", 11)) == Concern(KEY)
     assert cache.take(JOB, "MODIFIED", a_document("coder-1", 12)) is None
     assert cache.child("team", "coder-1") is None
 
@@ -101,7 +101,9 @@ def test_pods_that_a_listing_lacks_are_gone(cache: Cache) -> None:
 def test_a_change_of_what_nobody_reads_is_no_change(cache: Cache) -> None:
     cache.take(JOB, "ADDED", a_document("coder-1", 10, status={"active": 1}))
     assert cache.take(JOB, "MODIFIED", a_document("coder-1", 11, status={"active": 1, "ready": 1})) is None
-    assert cache.take(JOB, "MODIFIED", a_document("coder-1", 12, status={"terminating": 1})) == KEY
+    assert cache.take(JOB, "MODIFIED", a_document("coder-1", 12, status={"terminating": 1})) == Concern(
+        KEY, passing=True
+    )
     child = cache.child("team", "coder-1")
     assert child is not None
     assert child.version == "12"
@@ -139,3 +141,51 @@ def test_a_listing_says_nothing_of_what_is_newer_or_elsewhere(cache: Cache) -> N
         assert cache.listed(kind, "another", frozenset(), "40") == []
     assert cache.child("team", "coder-1") is not None
     assert [pod.gone for pod in cache.pods("team", None, "coder-1")] == [False]
+
+
+UNSCHEDULABLE = [{"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "0/3 nodes"}]
+DELETING = {"deletionTimestamp": "2026-01-02T03:04:05Z"}
+
+
+@pytest.mark.parametrize(
+    ("statuses", "passing"),
+    [
+        ([{"phase": "Pending"}], True),
+        ([{"phase": "Pending"}, {"phase": "Pending", "podIP": "10.0.0.1"}], True),
+        ([{"phase": "Running"}], False),
+        ([{"phase": "Running"}, {"phase": "Succeeded"}], True),
+        ([{"phase": "Running"}, {"phase": "Failed"}], False),
+        ([{"phase": "Pending", "conditions": UNSCHEDULABLE}], False),
+        ([{"phase": "Pending", "conditions": UNSCHEDULABLE}, {"phase": "Pending"}], False),
+    ],
+)
+def test_a_pod_on_its_way_can_wait_and_trouble_cannot(
+    cache: Cache, statuses: list[dict[str, Any]], passing: bool
+) -> None:
+    told = [cache.take(POD, "MODIFIED", a_document("p", 1 + n, status=one)) for n, one in enumerate(statuses)]
+    assert told[-1] == Concern(KEY, passing)
+
+
+def test_a_pod_that_goes_cannot_wait(cache: Cache) -> None:
+    document = a_document("p", 1, status={"phase": "Succeeded"})
+    document["metadata"] |= DELETING
+    assert cache.take(POD, "ADDED", document) == Concern(KEY)
+    assert cache.take(POD, "DELETED", a_document("p", 2, status={"phase": "Succeeded"})) == Concern(KEY)
+
+
+@pytest.mark.parametrize(
+    ("states", "passing"),
+    [
+        ([{}], True),
+        ([{}, {"status": {"startTime": "2026-01-02T03:04:05Z"}}], True),
+        ([{"spec": {"suspend": True}}], False),
+        ([{"spec": {"suspend": True}}, {}], False),
+        ([{"status": {"conditions": [{"type": "Complete", "status": "True"}]}}], False),
+        ([{"status": {"conditions": [{"type": "Failed", "status": "True"}]}}], False),
+    ],
+)
+def test_a_job_that_begins_can_wait_and_one_that_is_held_or_ends_cannot(
+    cache: Cache, states: list[dict[str, Any]], passing: bool
+) -> None:
+    told = [cache.take(JOB, "MODIFIED", a_document("coder-1", 1 + n, **one)) for n, one in enumerate(states)]
+    assert told[-1] == Concern(KEY, passing)

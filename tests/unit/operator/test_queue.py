@@ -70,6 +70,41 @@ async def test_of_two_times_the_earlier_counts(queue: WorkQueue[str], clock: Clo
     assert len(queue) == 0
 
 
+async def test_a_key_asked_for_soon_comes_in_time(queue: WorkQueue[str], clock: Clock) -> None:
+    queue.add_soon("a", 0.2)
+    queue.add_after("a", 10)
+    clock.now += 0.2
+    assert await queue.get() == "a"
+    queue.done("a")
+    clock.now += 10
+    assert await queue.get() == "a"
+
+
+async def test_a_key_asked_for_soon_is_served_by_any_work_that_begins_before(
+    queue: WorkQueue[str], clock: Clock
+) -> None:
+    queue.add_soon("a", 0.2)
+    queue.add("a")
+    queue.add_soon("a", 0.2)
+    assert await queue.get() == "a"
+    queue.done("a")
+    queue.add_after("b", 0.2)
+    clock.now += 0.2
+    assert await queue.get() == "b"
+    assert len(queue) == 0
+
+
+async def test_a_key_asked_for_soon_while_it_is_worked_on_comes_again(queue: WorkQueue[str], clock: Clock) -> None:
+    queue.add("a")
+    await queue.get()
+    queue.add_soon("a", 0.2)
+    clock.now += 0.2
+    queue.add("b")
+    assert await queue.get() == "b"
+    queue.done("a")
+    assert await queue.get() == "a"
+
+
 def test_failures_back_off_and_a_success_ends_the_row(queue: WorkQueue[str]) -> None:
     delays = [queue.failed("a") for _ in range(20)]
     assert delays == sorted(delays)

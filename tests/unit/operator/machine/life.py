@@ -34,6 +34,8 @@ NAME = a_manifest().name
 MAXIMUM_RETRIES = 2
 TERMINAL = ("Succeeded", "Failed", "Cancelled")
 SETTINGS = Settings(workers=2)
+_PASSING_SECONDS = 0.25
+"""Shorter than in earnest, so that cluster and operator come to rest while nothing else is due."""
 
 
 class Life:
@@ -64,6 +66,7 @@ class Life:
         stack = ExitStack()
         for module in (cache, controller, events, observe, progress):
             stack.enter_context(patch.object(module, "time", SimpleNamespace(monotonic=self.clock.monotonic)))
+        stack.enter_context(patch.object(controller, "PASSING_SECONDS", _PASSING_SECONDS))
         stack.enter_context(patch.object(controller, "WorkQueue", partial(WorkQueue, self.clock.queue)))
         errors = structlog.make_filtering_bound_logger(logging.ERROR)
         structlog.configure(wrapper_class=errors, processors=[self._hear_log])
@@ -114,8 +117,10 @@ class Life:
             self.crash()
 
     def hear(self, kinds: tuple[Kind, ...] = (FINE_TUNE_JOB, JOB, POD), most: int = 1 << 30) -> None:
-        """The watch tells what it has, or some of it."""
+        """The watch tells what it has, or some of it, and then no look waits for more to follow."""
         self.connection.tell(self.controller.take, kinds, most)
+        if not self.loop.is_running():  # else it happens while the operator works
+            self.clock.seconds += _PASSING_SECONDS
 
     def flow(self) -> None:
         """Cluster and operator come to rest without the clock."""
