@@ -17,7 +17,7 @@ from tests.e2e.results import losses
 STEPS_WITHOUT = 60  # that a job trains while the API server is away: some seconds
 
 
-@in_turns("leader-lost", cpu="300m")  # a Lease takes fifteen seconds to run out
+@in_turns("leader-lost", cpu="250m")  # a Lease takes fifteen seconds to run out
 def test_a_second_replica_takes_over_from_one_that_falls_silent(outage: Outage) -> Iterator[None]:
     the_plane(outage)
     jobs, cluster = outage.jobs, outage.cluster
@@ -32,7 +32,7 @@ def test_a_second_replica_takes_over_from_one_that_falls_silent(outage: Outage) 
     assert len(jobs.pods(late)) == 1
 
 
-@in_turns("operator-killed")
+@in_turns("operator-killed", cpu="400m")  # two replicas start anew
 def test_a_killed_operator_leaves_the_job_alone(outage: Outage) -> Iterator[None]:
     with outage.leaves_the_pod_alone():
         kill_operator(outage.cluster)
