@@ -222,11 +222,11 @@ class PodPlayer:
                 self._stopped.wait(0.2)  # gone, expired or restarting: list again
 
     def _take(self, kind: str, pod: client.V1Pod) -> None:
-        if kind == "DELETED":
-            self._pods.pop(pod.metadata.uid, None)
-        else:
-            self._pods[pod.metadata.uid] = pod
-        with self._changed:
+        with self._changed:  # others look through them meanwhile
+            if kind == "DELETED":
+                self._pods.pop(pod.metadata.uid, None)
+            else:
+                self._pods[pod.metadata.uid] = pod
             self._changed.notify_all()
         if kind != "DELETED":
             with suppress(client.ApiException):  # it went meanwhile; the watch will say so
