@@ -143,8 +143,8 @@ def test_a_rank_that_leaves_as_if_all_were_well_ends_those_that_wait_for_it(tmp_
     wakeup, _ = os.pipe()
     os.set_blocking(wakeup, False)
     watch = Watch(
-        Ranks(processes), tmp_path, node=0, gang=None, termination=Termination(), hang_seconds=1e6, grace_seconds=1e6,
-        oom_kills=lambda: 0,
+        Ranks(processes), tmp_path, node=0, gang=None, termination=Termination(),
+        hang_limit=lambda: 1e6, grace_seconds=1e6, oom_kills=lambda: 0,
     )  # fmt: skip
     verdict = watch.until_the_end(wakeup)
     assert (verdict.kind, verdict.rank, verdict.exit_code) == (EndKind.INTERNAL_ERROR, 1, 0)
