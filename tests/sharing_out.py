@@ -2,8 +2,8 @@
 
 `make test` names tests/trainer first, whose processes compute, and tests/integration last, whose processes wait for an
 API server most of the time. The first worker takes its files from the beginning of that list and all others from its
-end: only the first one loads torch, and only the others start control planes. They meet in the middle, in the short
-files of tests/unit, so that none ends long before the others.
+end, so that no control plane is started beside those of the others. Who is through with the rest helps with what the
+first one has left, file by file, so that none ends long before the others.
 """
 
 from __future__ import annotations
