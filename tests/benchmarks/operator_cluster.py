@@ -85,6 +85,7 @@ def benchmark_cluster(directory: Path, kubernetes: str = "newest") -> Iterator[B
         "--disable-admission-plugins=TaintNodesByCondition",  # nobody would take the taint of a new node away
     )
     options: dict[str, Any] = {"kubernetes": kubernetes, "scheduler": True, "apiserver_flags": flags}
+    options["gogc"] = 100  # as in any cluster
     with ControlPlane.start(directory, crds=CRDS, **options) as plane:
         port = Port()
         kwok = _kwok(plane, port)

@@ -82,6 +82,7 @@ async def measure(
         plain = Burst(jobs, times.seconds, cpu)
         steady = (await bench.plain(min(jobs, PACED_JOBS), PACED_PER_SECOND))[0] if paced else None
         with running_operator(cluster) as operator:
+            await bench.tuned(operator, min(jobs - 1, WARM_UP))
             _say(f"{jobs} FineTuneJobs")
             tuned, cost = await _burst(bench, operator, jobs)
             results = Results(plain, tuned, cost, machine=_machine())

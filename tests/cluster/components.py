@@ -31,6 +31,8 @@ class Options:
         crds: manifests (a file or a directory) applied before the controller-manager starts, which so
             knows them from the start: its garbage collector looks for new kinds only every 30 s.
         apiserver_flags: appended to the API server's, controller_manager_flags likewise.
+        gogc: by how many per cent memory may grow before a program collects its garbage. A sixth of the API server's
+            time goes into that where Go's own 100 holds, and memory is not what tests are short of.
     """
 
     kubernetes: str = "newest"
@@ -41,6 +43,7 @@ class Options:
     crds: Path | None = None
     apiserver_flags: tuple[str, ...] = ()
     controller_manager_flags: tuple[str, ...] = ()
+    gogc: int = 300
 
 
 @dataclass
@@ -150,6 +153,5 @@ class Components:
             [program, *flags],
             log,
             ready=lambda: answers(health, self.credentials.ca_file),
-            # A sixth of the API server's time goes into collecting garbage: memory is not what tests are short of.
-            environment={"GOGC": "300"},
+            environment={"GOGC": str(self.options.gogc)},
         )

@@ -63,7 +63,7 @@ def test_processes_that_cannot_share_the_batch_are_refused_and_the_size_can_be_m
     jobs.apply(a_manifest().on_nodes(2).suspended())
     jobs.apply(a_manifest().on_nodes(2).suspended(False))
     pods.wait(2, job=f"{JOB}-2")
-    assert jobs.condition(JOB, "Accepted")["status"] == "True"
+    assert jobs.wait_condition(JOB, "Accepted", "Accepted")["status"] == "True"
 
 
 def test_a_claim_that_was_made_for_one_node_is_not_given_to_several(
