@@ -77,6 +77,25 @@ class ChurnCost:
     writes: float
 
 
+@dataclass(frozen=True)
+class Round:
+    """A burst of each kind, one right after the other."""
+
+    plain: Burst
+    tuned: Burst
+    operator: OperatorCost
+
+    @property
+    def time(self) -> float:
+        """How many times as long the FineTuneJobs took."""
+        return self.tuned.seconds / self.plain.seconds
+
+    @property
+    def cpu(self) -> float:
+        """How many times the CPU they took."""
+        return self.tuned.milliseconds() / self.plain.milliseconds()
+
+
 @dataclass
 class Results:
     """Everything that one run measured."""
@@ -84,10 +103,26 @@ class Results:
     plain: Burst
     tuned: Burst
     operator: OperatorCost
+    time_ratios: list[float] = field(default_factory=list)
+    """Of all rounds, in their order; the bursts above are those of the round with the median ratio of CPU."""
+    cpu_ratios: list[float] = field(default_factory=list)
     latency: Latency | None = None
     churn: ChurnCost | None = None
     restart: Restart | None = None
     machine: dict[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def of_rounds(cls, rounds: Sequence[Round], machine: dict[str, str]) -> Results:
+        """The rounds without what is measured once. Of an even number the dearer of the two in the middle is shown."""
+        shown = sorted(rounds, key=lambda one: one.cpu)[len(rounds) // 2]
+        return cls(
+            shown.plain,
+            shown.tuned,
+            shown.operator,
+            [one.time for one in rounds],
+            [one.cpu for one in rounds],
+            machine=machine,
+        )
 
     def save(self, path: Path) -> None:
         """Write all figures as JSON."""
@@ -105,7 +140,17 @@ def table(results: Results) -> str:
         rows += _restart_rows(results.restart)
     said = ", ".join(f"{name} {value}" for name, value in results.machine.items())
     title = f"{results.tuned.jobs} jobs"
-    return "\n".join([said, "", *_markdown([title, "plain Jobs", "FineTuneJobs", "ratio", "aim"], rows)])
+    head = [title, "plain Jobs", "FineTuneJobs", "ratio", "aim"]
+    return "\n".join([said, *_all_rounds(results), "", *_markdown(head, rows)])
+
+
+def _all_rounds(results: Results) -> list[str]:
+    """What each round gave, where there were several."""
+    if len(results.cpu_ratios) < 2:
+        return []
+    named = (("time", results.time_ratios), ("CPU", results.cpu_ratios))
+    said = [f"{name} {', '.join(f'{ratio:.2f}x' for ratio in ratios)}" for name, ratios in named]
+    return [f"{len(results.cpu_ratios)} rounds: {'; '.join(said)}; below is the one of the median CPU"]
 
 
 def _burst_rows(plain: Burst, tuned: Burst) -> list[list[str]]:

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import itertools
 import os
 import platform
 import sys
 import tempfile
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.benchmarks.operator_churn import Churned, churn
@@ -21,7 +22,7 @@ from tests.benchmarks.operator_cost import AuditLog, bucket_quantile, cpu_of, cp
 from tests.benchmarks.operator_jobs import Document, fine_tune_job, plain_job
 from tests.benchmarks.operator_load import FINE_TUNE_JOBS, JOBS, Load, LoadError, Times
 from tests.benchmarks.operator_process import Operator, reconciles, running_operator
-from tests.benchmarks.operator_table import Burst, ChurnCost, Latency, OperatorCost, Restart, Results, table
+from tests.benchmarks.operator_table import Burst, ChurnCost, Latency, OperatorCost, Restart, Results, Round, table
 from tests.cluster import versions
 from tests.cluster.errors import ClusterError
 
@@ -41,23 +42,37 @@ class Bench:
     load: Load
     audit: AuditLog
     child: Document
+    runs: Iterator[int] = field(default_factory=itertools.count)
+    """Numbers for namespaces."""
+    tuned_in: dict[str, int] = field(default_factory=dict)
+    """How many FineTuneJobs lie in which namespaces."""
 
     async def plain(self, count: int, rate: float | None = None) -> tuple[Times, dict[str, float]]:
         """Run plain Jobs in a namespace of their own, and delete them."""
-        namespace = self.cluster.new_namespace("plain-paced" if rate else f"plain-{count}")
+        namespace = self.cluster.new_namespace(f"plain-{next(self.runs)}")
         documents = [plain_job(self.child, f"job-{number}") for number in range(count)]
         measured = await self._run(JOBS.format(namespace), documents, "Complete", rate, self.cluster.pids())
-        for path in (JOBS, PODS):
-            await self.load.delete_all(path.format(namespace), seconds=120 + count / 5)
-        await asyncio.sleep(SETTLE_SECONDS)
+        await self._clear(namespace, count, JOBS, PODS)
         return measured
 
     async def tuned(self, operator: Operator, count: int, rate: float | None = None) -> tuple[Times, dict[str, float]]:
-        """Run FineTuneJobs in a namespace of their own; they stay."""
-        namespace = self.cluster.new_namespace("tuned-paced" if rate else f"tuned-{count}")
+        """Run FineTuneJobs in a namespace of their own; they stay until `clear`."""
+        namespace = self.cluster.new_namespace(f"tuned-{next(self.runs)}")
+        self.tuned_in[namespace] = count
         documents = [fine_tune_job(f"job-{number}") for number in range(count)]
         pids = self.cluster.pids() | {"operator": operator.pid}
         return await self._run(FINE_TUNE_JOBS.format(namespace), documents, "Succeeded", rate, pids)
+
+    async def clear(self) -> None:
+        """Delete all FineTuneJobs, with what they own."""
+        while self.tuned_in:
+            namespace, count = self.tuned_in.popitem()
+            await self._clear(namespace, count, FINE_TUNE_JOBS, JOBS, PODS)
+
+    async def _clear(self, namespace: str, count: int, *paths: str) -> None:
+        for path in paths:
+            await self.load.delete_all(path.format(namespace), seconds=120 + count / 5)
+        await asyncio.sleep(SETTLE_SECONDS)
 
     async def _run(
         self, path: str, documents: list[Document], end: str, rate: float | None, pids: Mapping[str, int]
@@ -69,33 +84,55 @@ class Bench:
         return times, {name: after[name] - before[name] for name in pids}
 
 
-async def measure(
-    cluster: BenchmarkCluster, jobs: int, *, paced: bool, churned: bool, restart: bool, running: int
-) -> Results:
-    """Do the whole run: a warm-up, plain Jobs, FineTuneJobs, and what else is asked for."""
+@dataclass(frozen=True)
+class Wanted:
+    """What is asked for beside the two bursts."""
+
+    paced: bool = False
+    churned: bool = False
+    restart: bool = False
+    running: int = 200
+
+
+async def measure(cluster: BenchmarkCluster, jobs: int, rounds: int, wanted: Wanted) -> Results:
+    """Do the whole run: a warm-up, rounds of plain Jobs and FineTuneJobs, and after the last what else is wanted."""
     async with Load.on(cluster.plane) as load:
         child = await _child_of_one_job(cluster, load)
         bench = Bench(cluster, load, AuditLog(cluster.audit_log), child)
         await bench.plain(min(jobs - 1, WARM_UP))
-        _say(f"{jobs} plain Jobs")
-        times, cpu = await bench.plain(jobs)
-        plain = Burst(jobs, times.seconds, cpu)
-        steady = (await bench.plain(min(jobs, PACED_JOBS), PACED_PER_SECOND))[0] if paced else None
-        with running_operator(cluster) as operator:
-            await bench.tuned(operator, min(jobs - 1, WARM_UP))
-            _say(f"{jobs} FineTuneJobs")
-            tuned, cost = await _burst(bench, operator, jobs)
-            results = Results(plain, tuned, cost, machine=_machine())
-            if steady:
-                _say(f"FineTuneJobs at {PACED_PER_SECOND:.0f} a second")
-                results.latency = await _latency(bench, operator, steady)
-            if churned:
-                _say(f"{jobs} FineTuneJobs of which a quarter is disturbed")
-                results.churn = await _churn(bench, operator, jobs)
-            if restart:
-                _say(f"a restart beside {running} running jobs")
-                results.restart = await _restart(bench, operator, running)
+        done: list[Round] = []
+        for number in range(1, rounds + 1):
+            _say(f"{jobs} plain Jobs, round {number} of {rounds}")
+            times, cpu = await bench.plain(jobs)
+            plain = Burst(jobs, times.seconds, cpu)
+            last = number == rounds
+            steady = (await bench.plain(min(jobs, PACED_JOBS), PACED_PER_SECOND))[0] if last and wanted.paced else None
+            with running_operator(cluster) as operator:
+                await bench.tuned(operator, min(jobs - 1, WARM_UP))
+                _say(f"{jobs} FineTuneJobs, round {number} of {rounds}")
+                tuned, cost = await _burst(bench, operator, jobs)
+                done.append(Round(plain, tuned, cost))
+                if not last:
+                    await bench.clear()
+                    continue
+                results = Results.of_rounds(done, _machine())
+                await _measure_more(bench, operator, results, steady, wanted)
         return results
+
+
+async def _measure_more(
+    bench: Bench, operator: Operator, results: Results, steady: Times | None, wanted: Wanted
+) -> None:
+    """Put what is wanted beside the bursts into the results; `steady` are the times of the paced plain Jobs."""
+    if steady:
+        _say(f"FineTuneJobs at {PACED_PER_SECOND:.0f} a second")
+        results.latency = await _latency(bench, operator, steady)
+    if wanted.churned:
+        _say(f"{results.tuned.jobs} FineTuneJobs of which a quarter is disturbed")
+        results.churn = await _churn(bench, operator, results.tuned.jobs)
+    if wanted.restart:
+        _say(f"a restart beside {wanted.running} running jobs")
+        results.restart = await _restart(bench, operator, wanted.running)
 
 
 async def _child_of_one_job(cluster: BenchmarkCluster, load: Load) -> Document:
@@ -182,6 +219,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the benchmark and print its table; return the exit status."""
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.operator_throughput", description=__doc__)
     parser.add_argument("--jobs", type=int, default=1000, help="of each kind; 2 or more")
+    parser.add_argument("--rounds", type=int, default=1, help="of plain Jobs and FineTuneJobs in turn; 1 or more")
     parser.add_argument(
         "--paced",
         action="store_true",
@@ -195,14 +233,13 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     if options.jobs < 2:
         parser.error("--jobs: one is for the warm-up, so give 2 or more")
+    if options.rounds < 1:
+        parser.error("--rounds: give 1 or more")
     with tempfile.TemporaryDirectory(prefix="finetune-benchmark-") as scratch:
         try:
             with benchmark_cluster(options.dir or Path(scratch)) as cluster:
-                run = measure(
-                    cluster, options.jobs, paced=options.paced, churned=options.churn, restart=options.restart,
-                    running=options.running,
-                )  # fmt: skip
-                results = asyncio.run(run)
+                wanted = Wanted(options.paced, options.churn, options.restart, options.running)
+                results = asyncio.run(measure(cluster, options.jobs, options.rounds, wanted))
         except (ClusterError, LoadError) as error:
             print(f"error: {error}", file=sys.stderr)
             return 1

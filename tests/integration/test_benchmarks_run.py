@@ -12,7 +12,7 @@ from tests.benchmarks import operator_cost, operator_throughput
 def figures(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     directory = tmp_path_factory.mktemp("benchmark")
     file = directory / "figures.json"
-    size = ["--jobs=8", "--paced", "--churn", "--restart", "--running=3"]
+    size = ["--jobs=8", "--rounds=2", "--paced", "--churn", "--restart", "--running=3"]
     assert operator_throughput.main([*size, f"--dir={directory / 'cluster'}", f"--json={file}"]) == 0
     loaded: dict[str, Any] = json.loads(file.read_text())
     return loaded
@@ -21,6 +21,12 @@ def figures(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 def test_both_kinds_of_job_cost_something_and_only_one_needs_the_operator(figures: dict[str, Any]) -> None:
     assert set(figures["tuned"]["cpu"]) - set(figures["plain"]["cpu"]) == {"operator"}
     assert min(figures["tuned"]["cpu"]["operator"], sum(figures["plain"]["cpu"].values())) > 0
+
+
+def test_the_round_that_is_shown_is_one_of_those_that_were_run(figures: dict[str, Any]) -> None:
+    shown = sum(figures["tuned"]["cpu"].values()) / sum(figures["plain"]["cpu"].values())
+    assert len(figures["time_ratios"]) == 2
+    assert max(figures["cpu_ratios"]) == pytest.approx(shown)
 
 
 def test_the_operators_writes_are_counted_and_within_their_budget(figures: dict[str, Any]) -> None:
