@@ -12,6 +12,7 @@ from typing import Any
 
 import kopf
 import structlog
+import uvloop
 
 from . import handlers, logs, metrics, names
 from .controller import Controller
@@ -41,7 +42,7 @@ def main() -> None:
     settings = Settings()
     logs.configure(settings.log_level)
     try:
-        asyncio.run(_Process(settings).run())
+        uvloop.run(_Process(settings).run())
     except CredentialsError as error:
         _log.error(str(error))
         sys.exit(2)

@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Sequence
 from typing import Any, Literal
 
 import aiohttp
+import orjson
 
 from finetune_api.trainer_contract import MAXIMUM_PROGRESS_BYTES, PROGRESS_PORT
 
@@ -106,7 +107,7 @@ class ApiServer:
                 if answer.status != 200:
                     raise await self._refusal("GET", kind, path, answer)
                 async for line in _lines(answer):
-                    event: Document = json.loads(line)
+                    event: Document = orjson.loads(line)
                     if event["type"] == "ERROR":
                         said = event["object"]
                         raise _error("GET", kind, path, int(said.get("code") or 500), json.dumps(said).encode(), None)
@@ -195,7 +196,7 @@ class ApiServer:
                 content = await answer.read()
                 metrics.API_REQUESTS.labels(verb, kind.plural, str(answer.status)).inc()
                 if answer.status < 300:
-                    document: Document = json.loads(content)
+                    document: Document = orjson.loads(content)
                     return document
                 raise await self._refusal(verb, kind, path, answer)
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
