@@ -99,6 +99,11 @@ class Kueue:
             return None
         return job.said if job.known else _unknown(child, labels, at)
 
+    def let_go(self, namespace: str, uid: str) -> None:
+        """Forgets a Job that is held no more: what is said of it serves no later time."""
+        if namespace in self._queues:
+            self._queues[namespace].held.pop(uid, None)
+
     def _is_silent(self, namespace: str) -> bool:
         now = time.monotonic()
         return now < max(self._silent_until.get(place, now) for place in (namespace, None))
@@ -118,9 +123,13 @@ class Kueue:
             return
         found = {workload["metadata"]["labels"][LABEL]: workload for workload in workloads}
         for uid in uids:
-            job, workload = queue.held.setdefault(uid, _Held()), found.get(uid)
-            job.asked, job.known = now, workload is not None
-            job.said = reason(workload) if workload is not None else None
+            job, workload = queue.held.get(uid), found.get(uid)
+            if job is not None:  # else it was let go meanwhile
+                job.asked, job.known = now, workload is not None
+                job.said = reason(workload) if workload is not None else None
+        gone = [uid for uid, job in queue.held.items() if now - job.looked >= WAITS_SECONDS]
+        for uid in gone:
+            del queue.held[uid]
 
 
 def reason(workload: Document) -> Obstacle | None:

@@ -99,6 +99,8 @@ class Observer:
         child = seen.child
         if child is not None and child.suspended and child.deleting is None and not child.over:
             return await self._kueue.about(seen.namespace, child, seen.labels, now)
+        if child is not None:
+            self._kueue.let_go(seen.namespace, child.uid)
         return await self._complaints.about(seen, now)
 
     async def _child(self, job: Observation, now: datetime) -> Child | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
+from itertools import pairwise
 from typing import Any
 
 from finetune_api.trainer_contract import (
@@ -143,7 +144,7 @@ def summary(step: int, total: int | None) -> str:
 def open_run(status: FineTuneJobStatus, attempt: int, started: datetime) -> None:
     """Begins the history line of a run."""
     entry = HistoryEntry(attempt=attempt, started=times.text(started))
-    status.history = [*(status.history or ()), entry][-LONGEST_HISTORY:]
+    status.history = _within_bounds([*(status.history or ()), entry])
 
 
 def close_run(
@@ -170,7 +171,21 @@ def close_run(
         "from_step": record.from_step if record else None,
         "to_step": step if reason == "Finished" else checkpoint_step(status, record),
     }
-    status.history = [*history, entry.model_copy(update=closed)][-LONGEST_HISTORY:]
+    status.history = _within_bounds([*history, entry.model_copy(update=closed)])
+
+
+def _within_bounds(history: list[HistoryEntry]) -> list[HistoryEntry]:
+    """The newest lines. In the older half those of runs after which the attempt went on make room first: what bounds an
+    endless row of disruptions counts the ends of attempts.
+    """
+    while len(history) > LONGEST_HISTORY:
+        paused = (
+            number
+            for number, (run, after) in enumerate(pairwise(history[: -LONGEST_HISTORY // 2]))
+            if run.reason == "Preempted" and run.attempt == after.attempt
+        )
+        del history[next(paused, 0)]
+    return history
 
 
 def checkpoint_step(status: FineTuneJobStatus, record: AttemptRecord | None = None) -> int | None:

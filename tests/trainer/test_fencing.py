@@ -190,3 +190,22 @@ def test_of_runs_that_start_at_once_the_highest_number_is_left(tmp_path: Path, m
     numbers = sorted(int(path.name) for path in job.results.runs.iterdir())
     assert numbers == list(range(1, last.number + 1))
     assert [path.name for path in job.results.work.iterdir() if path.is_dir()] == [str(last.number)]
+
+
+def test_the_files_of_an_older_run_go_one_by_one_and_nothing_else_goes_with_them(tmp_path: Path) -> None:
+    job, outside, moves = AJob.on(tmp_path, tmp_path), tmp_path / "outside", list[int]()
+    outside.mkdir()
+    (outside / "kept").touch()
+    job.results.create()
+    older = RunClaim.take(job.results, job.config)
+    staged = older.workspace / "staged" / "rank-0"
+    staged.mkdir(parents=True)
+    for number in range(5):
+        (staged / str(number)).touch()
+    (staged / "link").symlink_to(outside)
+    newer = RunClaim.take(job.results, job.config, lambda: moves.append(1))
+    assert len(moves) > 5, "a large workspace is no volume that does not answer"
+    assert older.workspace.is_file()
+    assert sorted(path.name for path in job.results.work.iterdir()) == ["1", "2"]
+    assert newer.workspace.is_dir()
+    assert (outside / "kept").exists()

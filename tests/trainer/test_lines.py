@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from finetune_api.trainer_contract import ContractModel, EndKind
+from finetune_trainer import gang as gang_module
 from finetune_trainer import greeting
 from finetune_trainer.gang import Gang
 from finetune_trainer.greeting import Identity, Proof, introduce
@@ -225,12 +226,34 @@ def test_strangers_who_call_and_say_nothing_keep_no_node_out(
     leader: tuple[Gang, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("finetune_trainer.gang._SECONDS_TO_GREET", FOR_EVER)
+    monkeypatch.setattr("finetune_trainer.gang._SECONDS_TO_PROVE", 0.2)
     gang, port = leader
     with contextlib.ExitStack() as silent:
         for _ in range(100):
             silent.enter_context(socket.create_connection(("127.0.0.1", port)))
         a_supervisor(2, nodes=3).call("127.0.0.1", port)
         until(lambda: gang.others == {2}, "the node")
+
+
+def test_more_nodes_than_places_that_take_their_time_to_answer_all_come_in(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    say = greeting._say
+
+    def say_slowly(line: Line, words: ContractModel) -> bool:
+        if isinstance(words, Proof) and not words.instance:
+            time.sleep(0.2)
+        return say(line, words)
+
+    monkeypatch.setattr(greeting, "_say", say_slowly)
+    many, port = 2 * gang_module._MOST_STRANGERS, free_port()
+    zero = a_supervisor(0, nodes=many + 1)
+    zero.listen("127.0.0.1", port)
+    for node in range(1, many + 1):
+        a_supervisor(node, nodes=many + 1).call("127.0.0.1", port)
+    until(lambda: len(zero.others) == many, "all nodes")
+    assert (zero.heard(), zero.away) == ([], set())
+    assert "no node of this attempt" not in caplog.text
 
 
 @pytest.mark.parametrize("token", ["another one", ""])

@@ -5,12 +5,13 @@ from __future__ import annotations
 import itertools
 import json
 import os
+import sys
 import threading
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import SimpleNamespace
+from types import FrameType, SimpleNamespace
 from typing import Any
 
 import pytest
@@ -40,6 +41,13 @@ class Supervised(threading.Thread):
     def run(self) -> None:
         self.code = supervisor.main(lambda: self.limit)
 
+    def wait_in(self, function: str) -> None:
+        """Wait until some thread stands in a function of this name."""
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while not any(function in _callers(frame) for frame in sys._current_frames().values()):
+            assert time.monotonic() < deadline, f"nobody came to {function}"
+            time.sleep(0.005)
+
     def end(self) -> tuple[ExitCode, AttemptRecord]:
         self.join(PATIENCE_SECONDS)
         return ExitCode(self.code), AttemptRecord.load(self._message.read_bytes())
@@ -55,6 +63,13 @@ class Supervised(threading.Thread):
             except OSError:
                 time.sleep(0.01)
         raise AssertionError("no report was served")
+
+
+def _callers(frame: FrameType | None) -> Iterator[str]:
+    """The names of the functions that a thread is in."""
+    while frame is not None:
+        yield frame.f_code.co_name
+        frame = frame.f_back
 
 
 @pytest.fixture
@@ -87,6 +102,7 @@ def test_a_volume_that_never_answers_is_a_hang_that_is_shown_and_named(
     assert (report["uid"], report["attempt"], report["stage"]) == ("uid-1", 1, "Starting")
     (warning,) = report["warnings"]
     assert f"The volume of the results ({job.results.root}) has not answered" in warning
+    supervised.wait_in(asked_in)
     supervised.limit = 0.0
     code, record = supervised.end()
     assert (code, record.kind, record.uid, record.attempt) == (ExitCode.HANG, EndKind.HANG, "uid-1", 1)

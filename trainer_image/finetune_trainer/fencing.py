@@ -171,12 +171,26 @@ def _remove(directory: Path, beat: Callable[[], None]) -> None:
     """
     deadline = time.monotonic() + _LONGEST_REMOVAL_SECONDS
     while directory.exists() and time.monotonic() < deadline:
-        beat()
         try:
-            shutil.rmtree(directory)
+            _remove_tree(directory, beat)
         except FileNotFoundError:
             continue
         except OSError as error:
             if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.EBUSY):
                 return  # another user's: under its new name it is harmless
             time.sleep(0.05)
+
+
+def _remove_tree(directory: Path, beat: Callable[[], None]) -> None:
+    """`shutil.rmtree` that says of each thing in it that it moves: with what a killed run had begun to save this takes
+    minutes on a slow volume."""
+    beat()
+    for parent, directories, files in os.walk(directory, topdown=False):
+        for name in files:
+            os.unlink(os.path.join(parent, name))
+            beat()
+        for name in directories:
+            path = os.path.join(parent, name)
+            (os.unlink if os.path.islink(path) else os.rmdir)(path)
+            beat()
+    os.rmdir(directory)

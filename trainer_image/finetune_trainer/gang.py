@@ -33,6 +33,8 @@ _SECONDS_UNTIL_A_WARNING = 60.0
 # A port that was open and refuses twice has nobody behind it any more.
 _REFUSALS = 2
 _MOST_STRANGERS = 64
+_SECONDS_TO_PROVE = 2.0
+"""How long a caller keeps its place however many others wait: a busy node of this attempt needs some time to answer."""
 
 
 @dataclass
@@ -61,8 +63,8 @@ class Gang:
         self._lock = threading.Lock()
         self._owed: list[Message] = []
         self._room = threading.BoundedSemaphore(_MOST_STRANGERS)
-        self._strangers: dict[Line, None] = {}
-        """Who has called and is not known yet, the oldest first."""
+        self._strangers: dict[Line, float] = {}
+        """Who has called and is not known yet, and when; the oldest first."""
         self._warned: set[str] = set()
         self._closed = False
 
@@ -136,32 +138,48 @@ class Gang:
             then(connection)
 
     def _greet(self, connection: socket.socket) -> None:
-        if not self._room.acquire(blocking=False):
-            # A node of this attempt needs but a moment to show what it is: who keeps a place in silence gives way.
+        while not self._room.acquire(timeout=self._seconds_of_the_oldest()):
+            # Whoever keeps a place in silence gives way; whoever waits for one meanwhile is not refused.
             with self._lock:
                 oldest = next(iter(self._strangers), None)
-            if oldest is not None:
-                oldest.cut()
-            self._room.acquire()
+                if oldest is not None:
+                    del self._strangers[oldest]
+                    oldest.cut()
+            if self._room.acquire(timeout=_SECONDS_BETWEEN_CALLS):
+                break
         line = Line(connection, _SECONDS_TO_GREET)
         with self._lock:
-            self._strangers[line] = None
-        self._start(self._let_in, line)
+            self._strangers[line] = time.monotonic()
+        try:
+            self._start(self._let_in, line)
+        except RuntimeError as error:  # no more threads for the moment
+            logger.debug("A call could not be taken: %s", error)
+            self._give_place_back(line)
+            line.cut()
+
+    def _seconds_of_the_oldest(self) -> float:
+        """How long the oldest of the strangers still has its place for sure."""
+        with self._lock:
+            since = next(iter(self._strangers.values()), time.monotonic())
+        return max(0.0, since + _SECONDS_TO_PROVE - time.monotonic())
+
+    def _give_place_back(self, line: Line) -> None:
+        with self._lock:
+            self._strangers.pop(line, None)
+        self._room.release()
 
     def _let_in(self, line: Line) -> None:
         # The patience above is with each word: whoever sends bytes one by one would keep a place for as long.
         alarm = threading.Timer(_SECONDS_TO_GREET, line.cut)
         alarm.daemon = True
-        alarm.start()
         try:
+            alarm.start()
             hello = meet(line, self._me, lambda hello: self._admits(hello, line))
-        except OSError:
+        except (OSError, RuntimeError):  # the latter: no more threads for the moment
             hello = None
         finally:
             alarm.cancel()
-            with self._lock:
-                del self._strangers[line]
-            self._room.release()
+            self._give_place_back(line)
         if hello is None:
             self._warn_once("Somebody who is no node of this attempt has called, and is not heard.")
             line.cut()
@@ -172,8 +190,10 @@ class Gang:
         self._wait_for_return(hello.node, peer)
 
     def _admits(self, hello: Hello, line: Line) -> bool:
-        """Whether the node that has called is the one that has this place."""
+        """Whether the node that has called, and has shown that it knows the attempt, is the one that has its place."""
         with self._lock:
+            if self._strangers.pop(line, None) is None:
+                return False  # it came too late, and was cut
             peer = self._peers.setdefault(hello.node, _Peer(hello.instance, (line.host, hello.door)))
         if peer.instance == hello.instance:
             return not peer.over

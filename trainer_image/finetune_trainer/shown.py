@@ -31,8 +31,7 @@ class Shown:
     def report(self) -> ProgressReport:
         """The newest."""
         found = read_progress(self._scratch) if self._scratch is not None else None
-        self._last = found or self._last
-        return self._last
+        return found or self._last
 
     def warn(self, warning: str) -> None:
         """Says before there is a run what may keep it from coming."""
@@ -44,10 +43,9 @@ class Shown:
 
     def begin(self, scratch: Path, run: int, previous: AttemptRecord | None) -> None:
         """Leaves the first report where rank 0 goes on with it. `previous`: of a run that could not say it itself."""
-        self._last = self._last.model_copy(update={"run": run, "previous": previous, "updated_at": timestamp()})
-        text = self._last.model_dump_json(by_alias=True, exclude_none=True)
-        write_atomically(progress_path(scratch), text)
-        self._scratch = scratch
+        first = self._last.model_copy(update={"run": run, "previous": previous, "updated_at": timestamp()})
+        write_atomically(progress_path(scratch), first.model_dump_json(by_alias=True, exclude_none=True))
+        self._last, self._scratch = first, scratch
 
     def serve(self) -> None:
         """Starts the server on node 0, unless it is there."""

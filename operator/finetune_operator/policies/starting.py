@@ -49,4 +49,6 @@ def seconds_left(seen: Observation, now: datetime) -> float:
     policy = seen.spec.retry_policy if seen.spec else None
     allowed = policy.start_deadline_seconds if policy and policy.start_deadline_seconds is not None else DEADLINE
     began = (seen.child.started if seen.child else None) or now  # not `created`: that was before it was queued
+    if seen.status.phase == "Queued":
+        began = now  # just let go: what its Job says of its start may be of the time before it was held
     return allowed - (now - began).total_seconds()

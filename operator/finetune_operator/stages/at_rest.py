@@ -46,10 +46,12 @@ def rest(draft: Draft, spec: FineTuneJobSpec, settings: Settings) -> None:
 def _wait_for_backoff(draft: Draft, seconds: float) -> None:
     """The next attempt is not due yet: a pause neither shortens the wait nor hides it."""
     draft.look_again(seconds)
-    if draft.seen.status.phase == "Suspended":
+    before = draft.seen.status.phase
+    if before in ("Suspended", "Pending"):  # the latter: something else had to be waited for when it was resumed
         message = f"attempt {draft.seen.attempt} waits for its backoff"
         draft.phase("Retrying", "Backoff", message)
-        draft.normal("Resumed", message)
+        if before == "Suspended":
+            draft.normal("Resumed", message)
 
 
 def adopt(draft: Draft, spec: FineTuneJobSpec, settings: Settings) -> None:

@@ -9,7 +9,7 @@ from finetune_operator.decide import decide
 from finetune_operator.observation import Observation, Pod
 from finetune_operator.stages.at_rest import SHORTEST_SETTLING
 from tests.builders.decisions import SETTINGS, decided, kinds, phase, reason_of, reasons
-from tests.builders.observations import NOW, JobSeen, a_job, a_pod
+from tests.builders.observations import NOW, JobSeen, a_job, a_pod, past
 
 
 def test_a_new_job_is_started() -> None:
@@ -201,3 +201,9 @@ def test_a_job_that_its_queue_may_start_in_parts_is_refused(annotation: str) -> 
     decision = decided(a_job().with_(annotations={f"kueue.x-k8s.io/{annotation}": "1"}))
     assert kinds(decision) == []
     assert reason_of(decision, "Accepted") == "StartsWhole"
+
+
+def test_a_job_that_had_to_wait_when_it_was_resumed_says_that_it_waits_for_its_backoff() -> None:
+    crashed = a_job().with_status(history=[past("Crash")], restarts=Restarts(total=1, failures=1))
+    decision = decided(crashed.in_phase("Pending"))
+    assert (phase(decision), reason_of(decision, "Running"), kinds(decision)) == ("Retrying", "Backoff", [])

@@ -42,6 +42,12 @@ def test_what_a_preempted_run_said_is_taken_over_while_its_job_is_held(started: 
     assert [(line.run, line.to_step) for line in status.history] == [(1, 120)]
 
 
+def test_a_job_that_is_let_go_has_its_whole_time_to_start_whatever_its_job_says_of_the_time_before() -> None:
+    job = a_job().with_spec(retryPolicy={"startDeadlineSeconds": 100})
+    decision = decided(job.starting(since=7200).with_pods(phase="Pending").in_phase("Queued"))
+    assert phase(decision) == "Starting"
+
+
 def test_the_pods_of_a_run_before_a_preemption_do_not_speak_for_the_one_after() -> None:
     created = NOW - timedelta(hours=2)
     before = a_pod(uid="before", created=created, delete_asked=NOW - timedelta(hours=1), exit_code=14, gone=True)

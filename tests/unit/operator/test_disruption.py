@@ -1,10 +1,13 @@
 """What counts as progress between disruptions."""
 
+from datetime import timedelta
+
 import pytest
 
 from finetune_api.v1alpha1.status import FineTuneJobStatus
+from finetune_operator import recording
 from finetune_operator.policies.disruption import LIMIT, too_often, without_progress
-from tests.builders.observations import past
+from tests.builders.observations import NOW, past
 
 
 @pytest.mark.parametrize(
@@ -42,3 +45,17 @@ def test_only_a_preemption_that_ends_an_attempt_is_one_of_a_row(attempts: tuple[
 def test_what_a_preempted_run_of_an_attempt_has_saved_is_progress() -> None:
     history = [past("Evicted", 1, to_step=100), past("Preempted", 2, to_step=120), past("Evicted", 2, to_step=120)]
     assert without_progress(history) == 1
+
+
+def test_preemptions_by_a_queue_push_no_end_of_an_attempt_out_of_the_history() -> None:
+    status, now = FineTuneJobStatus(), NOW
+    for attempt in range(1, LIMIT):
+        for reason in ["Preempted"] * recording.LONGEST_HISTORY + ["Evicted"]:
+            now += timedelta(minutes=1)
+            recording.open_run(status, attempt, now)
+            recording.close_run(status, attempt, reason, now, now)
+    assert status.history is not None
+    assert len(status.history) == recording.LONGEST_HISTORY
+    assert [run.attempt for run in status.history if run.reason == "Evicted"] == list(range(1, LIMIT))
+    status.attempt = LIMIT
+    assert too_often(status, None)

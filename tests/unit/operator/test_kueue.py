@@ -123,6 +123,16 @@ async def test_who_asks_asks_for_others_whose_turn_is_near(monkeypatch: pytest.M
     assert len(server.asked) == 5, "nobody asks again who has waited for the question that failed"
 
 
+async def test_a_job_that_was_let_go_is_told_nothing_of_before() -> None:
+    server = Server([a_workload(NO_ROOM)])
+    client = Kueue(cast(Kube, server))
+    job = Child(name="python-coder-1", uid="u", version="1", owner_uid="o", created=NOW, suspended=True)
+    assert await client.about("team", job, QUEUE, NOW) == Obstacle("Pending", "insufficient unused quota")
+    client.let_go("team", "u")
+    server.answer = [a_workload(ROOM, EVICTED)]
+    assert await client.about("team", job, QUEUE, NOW) == Obstacle("Preempted", EVICTED["message"])
+
+
 @pytest.mark.parametrize("error", [NotFoundError("no such kind", 404), ForbiddenError("no", 403)])
 async def test_a_cluster_without_kueue_is_not_asked_again(error: KubeError) -> None:
     server = Server(error)
