@@ -148,6 +148,25 @@ def test_sigterm_in_training_and_before_it(tmp_path: Path, models: Path, supervi
     assert (code, record.kind) == (ExitCode.INTERRUPTED, EndKind.INTERRUPTED), starting.log.read_text()
 
 
+def test_sigterm_ends_it_while_the_volume_of_the_results_is_silent(
+    tmp_path: Path, supervise: Callable[..., Supervised]
+) -> None:
+    """The thread that waits for the volume is left behind: no process that has said its last words may hang on it."""
+    job = AJob.on(tmp_path, tmp_path)
+    report = job.results.root / "output" / "report.json"
+    report.parent.mkdir(parents=True)
+    os.mkfifo(report)  # opening it waits for somebody who writes
+    waiting = supervise(job, COLD)
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while psutil.Process(waiting.process.pid).num_threads() < 2:
+        assert time.monotonic() < deadline, "it never asked the volume"
+        time.sleep(0.05)
+    waiting.process.send_signal(signal.SIGTERM)
+    code, record = waiting.wait()
+    assert (code, record.kind) == (ExitCode.INTERRUPTED, EndKind.INTERRUPTED), waiting.log.read_text()
+    assert "volume of the results" in record.message
+
+
 def test_a_killed_rank_ends_the_attempt_and_the_other_rank(
     tmp_path: Path, models: Path, supervise: Callable[..., Supervised]
 ) -> None:
