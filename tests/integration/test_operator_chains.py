@@ -39,6 +39,7 @@ def test_a_job_waits_for_another_one_and_begins_with_what_that_has_made(jobs: Jo
     assert "waits for job first to succeed" in waiting["message"]
     assert jobs.condition("second", "Accepted")["status"] == "True"
     assert jobs.condition("second", "Stalled")["status"] == "False"
+    pods.wait(job="first-1")
     assert jobs.children() == ["first-1"]
     finish(jobs, pods, "first")
     (pod,) = pods.wait(job="second-1")
