@@ -14,10 +14,21 @@ _DATABASES = ("io.containerd.metadata.v1.bolt/meta.db", "io.containerd.snapshott
 
 
 def lacks_much(store: Path, other: Path) -> bool:
-    """Say whether linking another store takes less time than importing what it has and this one has not."""
-    blobs = {path.name: path for path in (other / _BLOBS / "sha256").glob("*")}
-    missing = blobs.keys() - {path.name for path in (store / _BLOBS / "sha256").glob("*")}
-    return sum(blobs[name].stat().st_size for name in missing) > _QUICKLY_IMPORTED
+    """Say whether linking another store takes less time than importing what it has and this one has not.
+
+    The other may be in use: what its containerd throws away meanwhile (layers of images that were replaced) counts for
+    nothing.
+    """
+    here = {path.name for path in (store / _BLOBS / "sha256").glob("*")}
+    missing = [path for path in (other / _BLOBS / "sha256").glob("*") if path.name not in here]
+    return sum(_size(blob) for blob in missing) > _QUICKLY_IMPORTED
+
+
+def _size(blob: Path) -> int:
+    try:
+        return blob.stat().st_size
+    except FileNotFoundError:
+        return 0
 
 
 def clone(source: Path, target: Path) -> None:
