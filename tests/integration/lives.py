@@ -39,7 +39,7 @@ class Life:
         self._manifest = change(self._manifest)
         self._uid = self._jobs.apply(self._manifest)["metadata"]["uid"]
 
-    def reach(self, phase: str, attempt: int | None) -> None:
+    def reach(self, phase: str, attempt: int) -> None:
         """Waits for a phase in an attempt of the job that was last applied."""
 
         def reached() -> bool:
@@ -60,13 +60,6 @@ class Life:
 
     def finish(self, attempt: int) -> None:
         self._pods.succeed(self._pod(attempt), self._jobs.record(self.name, "Finished", attempt=attempt, **FINISHED))
-
-    def keep_pods(self) -> None:
-        """From here on pods that are deleted stay, until they are let go."""
-        self._pods.hold_terminating()
-
-    def let_pods_go(self) -> None:
-        self._pods.release_terminating()
 
     def delete(self) -> None:
         """Deletes the job, as `kubectl delete` does; children may stay for a while."""
@@ -126,11 +119,8 @@ def is_applied_again(life: Life) -> None:
     """Is deleted while it trains and applied again before its pods are gone, as a GitOps tool does; then finishes."""
     life.apply()
     life.run(1)
-    life.keep_pods()
     life.delete()
     life.apply()
-    life.reach("Pending", None)
-    life.let_pods_go()
     life.run(1)
     life.finish(1)
     life.reach("Succeeded", 1)
